@@ -1,0 +1,91 @@
+"""CLIP from labels to answers: pictures and texts as vectors, zero-shot classifiers, training.
+
+>>> import keshin
+>>> model = keshin.load("mini")                          # doctest: +SKIP
+>>> model.classifier(["cat", "dog"]).predict(["x.jpg"])  # doctest: +SKIP
+array(['cat'], dtype='<U3')
+
+Nothing heavy is imported before it is used: names are looked up on first access (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keshin.api import Model, load, load_classifier
+    from keshin.classify import Answer, Classifier, LabelWarning, Rejection, Result
+    from keshin.core.pictures import Failure
+    from keshin.encode.encoder import Encoder
+    from keshin.errors import (
+        CheckpointError,
+        DataError,
+        KeshinError,
+        LabelError,
+        MissingExtra,
+        PictureError,
+        RecipeError,
+        TokenizerError,
+        TrainingError,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "CheckpointError",
+    "Classifier",
+    "DataError",
+    "Encoder",
+    "Failure",
+    "KeshinError",
+    "LabelError",
+    "LabelWarning",
+    "MissingExtra",
+    "Model",
+    "PictureError",
+    "RecipeError",
+    "Rejection",
+    "Result",
+    "TokenizerError",
+    "TrainingError",
+    "__version__",
+    "load",
+    "load_classifier",
+]
+
+_HOMES = {
+    "Answer": "classify",
+    "CheckpointError": "errors",
+    "Classifier": "classify",
+    "DataError": "errors",
+    "Encoder": "encode.encoder",
+    "Failure": "core.pictures",
+    "KeshinError": "errors",
+    "LabelError": "errors",
+    "LabelWarning": "classify",
+    "MissingExtra": "errors",
+    "Model": "api",
+    "PictureError": "errors",
+    "RecipeError": "errors",
+    "Rejection": "classify",
+    "Result": "classify",
+    "TokenizerError": "errors",
+    "TrainingError": "errors",
+    "load": "api",
+    "load_classifier": "api",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'keshin' has no attribute '{name}'")
+    value: object = getattr(importlib.import_module(f"keshin.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,177 @@
+"""What a user should know about their labels before trusting the answers.
+
+Similar labels: two classes are reported if their weights are nearer than the median distance of
+near-duplicates. A near-duplicate of a class is the class itself with the full stop of its prompts
+taken away, or added where there is none: a change that no person takes for another meaning. So a
+reported pair is one that the model tells apart less than it notices a full stop. The distance is
+one minus the cosine, its median is taken over up to 16 of the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from keshin.classify.labels import Labels
+from keshin.classify.templates import in_japanese_script
+from keshin.classify.weights import class_weights
+from keshin.core.tokenizer import Truncation
+from keshin.encode.encoder import Encoder, FloatArray
+from keshin.errors import LabelError
+
+Kind = Literal["repeated", "similar", "truncated", "unknown-script", "single"]
+
+SAMPLE = 16
+SHOWN = 5
+ROUNDING = 1e-6
+"""Distances below it are those of equal vectors in float32."""
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class LabelWarning:
+    """One thing to know about some labels."""
+
+    kind: Kind
+    labels: tuple[str, ...]
+    message: str
+    """A sentence for people."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def toggle_full_stop(prompt: str) -> str:
+    """The prompt without its full stop, or with one."""
+    bare = prompt.rstrip(".。")
+    if bare != prompt:
+        return bare
+    return prompt + ("。" if in_japanese_script(prompt) else ".")
+
+
+def check_labels(
+    encoder: Encoder,
+    labels: Labels,
+    templates: tuple[str, ...] | None,
+    weights: FloatArray,
+    truncated: Iterable[Truncation],
+) -> tuple[LabelWarning, ...]:
+    """All warnings for these classes. Raises ``LabelError`` for a name that has no token."""
+    tokens = {
+        name: tuple(encoder.tokenizer.encode(name))
+        for said in labels.names.values()
+        for name in said
+    }
+    empty = [name for name, ids in tokens.items() if not ids]
+    if empty:
+        raise LabelError(
+            f"The label {empty[0]!r} is empty to the tokenizer of '{encoder.config.name}'. "
+            "Use another word."
+        )
+    repeated = list(_repeated(labels, tokens))
+    same = {frozenset(warning.labels) for warning in repeated}
+    return (
+        *repeated,
+        *_similar(encoder, labels, templates, weights, same),
+        *_truncated(truncated),
+        *_unknown_script(encoder, labels, tokens),
+    )
+
+
+def _repeated(labels: Labels, tokens: dict[str, tuple[int, ...]]) -> Iterator[LabelWarning]:
+    for label in labels.repeated:
+        yield LabelWarning("repeated", (label,), f"'{label}' is given more than once; used once.")
+    owners: dict[tuple[int, ...], str] = {}
+    for label, said in labels.names.items():
+        for name in said:
+            other = owners.setdefault(tokens[name], label)
+            if other != label:
+                yield LabelWarning(
+                    "repeated",
+                    (other, label),
+                    f"'{name}' of '{label}' is the same text to the model as a name of '{other}'.",
+                )
+
+
+def _similar(
+    encoder: Encoder,
+    labels: Labels,
+    templates: tuple[str, ...] | None,
+    weights: FloatArray,
+    known: set[frozenset[str]],
+) -> Iterator[LabelWarning]:
+    if len(weights) < 2:
+        return
+    limit = max(near_duplicate_distance(encoder, labels, templates, weights), ROUNDING)
+    order = list(labels.names)
+    pairs: dict[frozenset[str], tuple[float, str, str]] = {}
+    for start in range(0, len(weights), ROWS_AT_ONCE):
+        cosines = weights[start : start + ROWS_AT_ONCE] @ weights.T
+        here = np.arange(len(cosines))
+        cosines[here, start + here] = -np.inf
+        nearest = cosines.argmax(axis=1)
+        for row in np.flatnonzero(1 - cosines[here, nearest] < limit):
+            first, second = sorted((start + int(row), int(nearest[row])))
+            pair = order[first], order[second]
+            pairs[frozenset(pair)] = (float(cosines[row, nearest[row]]), *pair)
+    found = sorted((pair for key, pair in pairs.items() if key not in known), reverse=True)
+    for cosine, one, other in found:
+        yield LabelWarning(
+            "similar",
+            (one, other),
+            f"'{one}' and '{other}' are nearly the same to the model (cosine {cosine:.4f}): it "
+            f"tells them apart less than it notices a full stop.",
+        )
+
+
+def near_duplicate_distance(
+    encoder: Encoder, labels: Labels, templates: tuple[str, ...] | None, weights: FloatArray
+) -> float:
+    """The median of one minus the cosine between a class and itself with its full stop toggled."""
+    order = list(labels.names)
+    rows = np.unique(np.linspace(0, len(order) - 1, min(len(order), SAMPLE)).astype(int))
+    sample = {order[row]: labels.names[order[row]] for row in rows}
+    changed = class_weights(encoder, sample, templates, change=toggle_full_stop)
+    return float(np.median(1 - np.sum(weights[rows] * changed, axis=1)))
+
+
+def _truncated(truncated: Iterable[Truncation]) -> Iterator[LabelWarning]:
+    cut = list({truncation.text: truncation for truncation in truncated}.values())
+    for truncation in cut[:SHOWN]:
+        yield LabelWarning(
+            "truncated",
+            (truncation.text,),
+            f"'{_short(truncation.text)}' has {truncation.tokens} tokens, the model reads "
+            f"{truncation.kept}: its end is not seen. Shorten it.",
+        )
+    if len(cut) > SHOWN:
+        rest = tuple(truncation.text for truncation in cut[SHOWN:])
+        yield LabelWarning("truncated", rest, f"{len(rest)} more prompts are too long.")
+
+
+def _unknown_script(
+    encoder: Encoder, labels: Labels, tokens: dict[str, tuple[int, ...]]
+) -> Iterator[LabelWarning]:
+    """Names of more tokens than signs, which happens only where signs fall apart into bytes."""
+    unknown = tuple(
+        label
+        for label, said in labels.names.items()
+        if any(len(tokens[name]) > len("".join(name.split())) for name in said)
+        and not all(name.isascii() for name in said)
+    )
+    if unknown:
+        shown = ", ".join(f"'{label}'" for label in unknown[:SHOWN])
+        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        yield LabelWarning(
+            "unknown-script",
+            unknown,
+            f"The tokenizer of '{encoder.config.name}' knows the signs of {shown}{more} only as "
+            "bytes, so the model has hardly seen them: expect chance, or use other words.",
+        )
+
+
+def _short(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

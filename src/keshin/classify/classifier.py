@@ -1,0 +1,210 @@
+"""The zero-shot classifier: vectors of pictures against weights of classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from keshin.classify.checks import LabelWarning, check_labels
+from keshin.classify.labels import Labels, make_labels
+from keshin.classify.rejection import NONE_OF_THESE, Rejection, as_rejection
+from keshin.classify.templates import Templates, resolve_templates, templates_for
+from keshin.classify.weights import class_weights
+from keshin.core.pictures import Failure, Picture
+from keshin.core.tokenizer import Truncation
+from keshin.encode.encoder import Encoder, FloatArray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One label for one picture."""
+
+    label: str
+    score: float
+    """Softmax over the labels given (for sigmoid models, each label's own). Not the probability of
+    being right: labels that were not given do not count."""
+    cosine: float
+    """Of picture and class weights; does not depend on the other labels."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is said of one picture."""
+
+    index: int
+    """Its place in the input."""
+    label: str
+    """The answer: the best label, or that of the rejection."""
+    rejected: bool
+    answers: tuple[Answer, ...]
+    """Best first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Classes as unit vectors, and the encoder that they belong to.
+
+    Make one with ``Model.classifier`` or ``build_classifier``. n counts pictures, k classes.
+    """
+
+    encoder: Encoder
+    names: Mapping[str, tuple[str, ...]]
+    """label -> what its prompts say: the label itself, then its aliases."""
+    templates: tuple[str, ...]
+    """The templates used, over all labels."""
+    weights_: FloatArray
+    """(k, d), unit length."""
+    background_: FloatArray
+    """(m, d), unit length: the background prompts of the rejection; m may be 0."""
+    rejection: Rejection
+    warnings: tuple[LabelWarning, ...] = ()
+    """What to know about these labels before trusting the answers."""
+    origin: str = ""
+    """The name or folder of the model, by which a saved classifier finds it again."""
+
+    @property
+    def classes_(self) -> npt.NDArray[np.str_]:
+        """(k,) labels, in the order of the columns."""
+        return np.array(list(self.names), np.str_)
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """The names of each label beside itself, for labels that have any."""
+        others = {
+            label: tuple(name for name in said if name != label)
+            for label, said in self.names.items()
+        }
+        return {label: names for label, names in others.items() if names}
+
+    def predict(self, pictures: Sequence[Picture]) -> npt.NDArray[np.str_]:
+        """(n,) labels; the rejection's label where it declines. Raises ``PictureError``."""
+        vectors = self._encode(pictures)
+        best = self.classes_[self._cosines(vectors).argmax(axis=1)]
+        return np.where(self.rejects(vectors), np.str_(self.rejection.label), best)
+
+    def predict_proba(self, pictures: Sequence[Picture]) -> FloatArray:
+        """(n, k) scores of all labels; the rejection plays no part. Raises ``PictureError``."""
+        return self.scores(self._encode(pictures))
+
+    def cosines(self, pictures: Sequence[Picture]) -> FloatArray:
+        """(n, k) cosines of pictures and class weights. Raises ``PictureError``."""
+        return self._cosines(self._encode(pictures))
+
+    def scores(self, vectors: FloatArray) -> FloatArray:
+        """(n, d) unit vectors of pictures -> (n, k) scores.
+
+        ``softmax(scale * cosine)`` over the labels, or ``sigmoid(scale * cosine + bias)`` for each
+        label where the model was trained so.
+        """
+        logits = self.encoder.logit_scale * self._cosines(vectors).astype(np.float64)
+        if self.encoder.config.score.kind == "sigmoid":
+            halves = np.tanh((logits + self.encoder.logit_bias) / 2)  # does not overflow
+            return np.asarray((1 + halves) / 2, np.float32)
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
+
+    def rejects(self, vectors: FloatArray) -> npt.NDArray[np.bool_]:
+        """(n, d) unit vectors of pictures -> (n,) whether "none of these" is the answer."""
+        return self.rejection.declines(
+            self.scores(vectors), self._cosines(vectors), vectors @ self.background_.T
+        )
+
+    def results(
+        self, pictures: Iterable[Picture], *, top: int | None = None
+    ) -> Iterator[Result | Failure]:
+        """One ``Result`` or ``Failure`` for each picture, in order, as the batches are done.
+
+        A picture that cannot be read does not change or end the others; ``top`` keeps the best.
+        """
+        for good, vectors, failures in self.encoder.try_images(_several(pictures)):
+            found: dict[int, Result | Failure] = {failure.index: failure for failure in failures}
+            if good:
+                found.update(zip(good, self._results(good, vectors, top), strict=True))
+            yield from (found[index] for index in sorted(found))
+
+    def save(self, path: str | Path) -> None:
+        """Write the classifier to one file, whole or not at all; read it with ``load_classifier``.
+
+        Raises ``LabelError`` if the encoder has no fingerprint or the file cannot be written.
+        """
+        from keshin.classify.saved import write_classifier
+
+        write_classifier(self, path)
+
+    def _results(self, good: list[int], vectors: FloatArray, top: int | None) -> Iterator[Result]:
+        labels = list(self.names)
+        scores, cosines = self.scores(vectors), self._cosines(vectors)
+        rejected = self.rejects(vectors)
+        for row, index in enumerate(good):
+            order = np.argsort(-cosines[row], kind="stable")[:top]
+            answers = tuple(
+                Answer(labels[column], float(scores[row, column]), float(cosines[row, column]))
+                for column in order
+            )
+            declined = bool(rejected[row])
+            label = self.rejection.label if declined else answers[0].label
+            yield Result(index, label, declined, answers)
+
+    def _cosines(self, vectors: FloatArray) -> FloatArray:
+        return np.asarray(vectors @ self.weights_.T, np.float32)
+
+    def _encode(self, pictures: Sequence[Picture]) -> FloatArray:
+        return self.encoder.encode_images(list(_several(pictures)))
+
+
+def build_classifier(
+    encoder: Encoder,
+    labels: Labels | Iterable[str] | Mapping[str, Sequence[str]],
+    *,
+    templates: Templates = None,
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    reject: Rejection | float | str | None = None,
+    reject_label: str = NONE_OF_THESE,
+    origin: str = "",
+) -> Classifier:
+    """A classifier for these labels.
+
+    Arguments: ``labels``: texts, or a mapping of labels to aliases; ``templates``: a template with
+    ``{}``, the name of a published set, or several; ``aliases``: more names for some labels;
+    ``reject``: a least score, "background", or a ``Rejection``; ``reject_label``: the answer where
+    it declines. Raises ``LabelError``.
+    """
+    if isinstance(labels, Labels):
+        classes = labels.with_aliases(aliases) if aliases else labels
+    else:
+        classes = make_labels(labels, aliases)
+    chosen = resolve_templates(templates)
+    rejection = as_rejection(reject, reject_label)
+    cut: list[Truncation] = []
+    weights = class_weights(encoder, classes.names, chosen, on_truncation=cut.append)
+    warnings = check_labels(encoder, classes, chosen, weights, cut)
+    if len(weights) == 1 and not rejection.active and encoder.config.score.kind == "softmax":
+        only = tuple(classes.names)
+        said = "With one label the score is always 1: add labels, or a rejection."
+        warnings = (*warnings, LabelWarning("single", only, said))
+    used = [t for said in classes.names.values() for n in said for t in templates_for(n, chosen)]
+    return Classifier(
+        encoder=encoder,
+        names=classes.names,
+        templates=tuple(dict.fromkeys(used)),
+        weights_=weights,
+        background_=encoder.encode_texts(rejection.background),
+        rejection=rejection,
+        warnings=warnings,
+        origin=origin,
+    )
+
+
+def _several(pictures: Iterable[Picture]) -> Iterable[Picture]:
+    """The same, unless it is a single picture, which would be walked sign by sign."""
+    if isinstance(pictures, str | bytes | os.PathLike | Image.Image) or (
+        isinstance(pictures, np.ndarray) and pictures.ndim < 4
+    ):
+        raise TypeError("Expected a list of pictures, got a single one. Pass [picture].")
+    return pictures

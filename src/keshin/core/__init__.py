@@ -1,0 +1,1 @@
+"""A model as data: fact sheet, tokenizer, pictures, checkpoint folder, foreign layouts."""

@@ -1,0 +1,118 @@
+"""Facts that weights do not hold, from a layout's files and from the caller, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from keshin.core.config import Activation
+from keshin.errors import CheckpointError
+
+STATEMENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "activation": "'quick_gelu' or 'gelu'",
+        "head_width": "channels of one attention head, for example 64",
+        "layer_norm_eps": "the epsilon of LayerNorm, for example 1e-05",
+        "causal": "True if a token of a text sees only those before it",
+        "pool": "'end-of-text', 'last' or 'first': the token that stands for a text",
+        "tokenizer": "'clip': OpenAI's vocabulary of 49,408 tokens",
+        "mean": "what is subtracted from red, green and blue in 0..1",
+        "std": "what they are divided by then",
+        "resize": "'shorter-side' (then the centre is cut out) or 'squash'",
+        "interpolation": "'bicubic', 'bilinear', 'nearest' or 'lanczos'",
+    }
+)
+"""What a caller can state about the model, and how."""
+
+Colours = tuple[float, float, float]
+Width = Annotated[int, msgspec.Meta(gt=0)]
+Epsilon = Annotated[float, msgspec.Meta(gt=0)]
+TYPES: Mapping[str, Any] = MappingProxyType(
+    {
+        "activation": Activation,
+        "head_width": Width,
+        "layer_norm_eps": Epsilon,
+        "causal": bool,
+        "pool": Literal["end-of-text", "last", "first"],
+        "tokenizer": Literal["clip"],
+        "mean": Colours,
+        "std": Colours,
+        "resize": Literal["shorter-side", "squash"],
+        "interpolation": Literal["bicubic", "bilinear", "nearest", "lanczos"],
+        "name": str,  # these three may be stated too, and need not be
+        "licence": str,
+        "source": str,
+    }
+)
+
+OPENAI_FACTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "activation": "quick_gelu",
+        "head_width": 64,
+        "layer_norm_eps": 1e-5,
+        "causal": True,
+        "pool": "end-of-text",
+        "tokenizer": "clip",
+        "mean": (0.48145466, 0.4578275, 0.40821073),
+        "std": (0.26862954, 0.26130258, 0.27577711),
+        "resize": "shorter-side",
+        "interpolation": "bicubic",
+    }
+)
+"""The facts of the nine models that OpenAI released (from its published code)."""
+
+
+class Known:
+    """The facts of one model as they become known; what files and caller say must agree."""
+
+    def __init__(self, path: Path, facts: Mapping[str, Any] | None) -> None:
+        self.path = path
+        self._stated = {name: _checked(name, value) for name, value in (facts or {}).items()}
+        self._known = dict(self._stated)
+
+    def say(self, name: str, value: Any, source: str) -> Any:
+        """Record what ``source`` says, and return it; refuse if the caller said otherwise."""
+        value = _checked(name, value, source)
+        stated = self._stated.get(name, value)
+        if stated != value:
+            raise CheckpointError(
+                f"facts= says that {name} is {stated!r}, but {source} says {value!r}. Leave the "
+                "fact out, or correct the file if it is wrong."
+            )
+        self._known[name] = value
+        return value
+
+    def require(self, names: Iterable[str]) -> dict[str, Any]:
+        """The values of some facts. Raises ``CheckpointError`` that names all that are missing."""
+        missing = [name for name in names if name not in self._known]
+        if missing:
+            lines = "".join(f"\n  {name}: {STATEMENTS[name]}" for name in missing)
+            raise CheckpointError(
+                f"{self.path} does not say how the model was made, and a wrong guess gives wrong "
+                f"answers that look right. State what is missing:{lines}\n"
+                "either as facts={...}, or in a keshin.json beside a file of weights. If these are "
+                "OpenAI's own weights, facts=keshin.core.foreign.OPENAI_FACTS states all of it."
+            )
+        return {name: self._known[name] for name in names}
+
+    def label(self, name: str, default: str) -> str:
+        """A name, licence or source."""
+        return str(self._known.get(name, default))
+
+
+def _checked(name: str, value: Any, source: str = "facts=") -> Any:
+    if name not in TYPES:
+        raise CheckpointError(
+            f"facts= names {name!r}, which keshin does not know. It knows {', '.join(TYPES)}."
+        )
+    try:
+        return msgspec.convert(value, TYPES[name])
+    except msgspec.ValidationError as error:
+        choices = f" keshin knows {STATEMENTS[name]}." if name in STATEMENTS else ""
+        raise CheckpointError(
+            f"{source} gives {name} the value {value!r}, which is not possible ({error}).{choices}"
+        ) from error

@@ -1,0 +1,125 @@
+"""Pictures and texts to unit vectors, whatever computes the towers.
+
+``Towers`` is what a runtime provides (ONNX Runtime, PyTorch, ...): numbers in, features out.
+``Encoder`` joins towers with the tokenizer and the preprocessing of the same checkpoint; everything
+above (classifiers, search, evaluation, validation while training) sees only an ``Encoder``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from keshin.core.config import Config
+from keshin.core.pictures import Failure, Picture, load_batch, preprocess
+from keshin.core.tokenizer import Tokenizer, Truncation
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+T = TypeVar("T")
+
+
+class Towers(Protocol):
+    """The two towers of one model, as functions of arrays."""
+
+    def image_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
+        ...
+
+    def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
+        """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
+        ...
+
+
+@dataclass
+class Encoder:
+    """One model, ready to turn pictures and texts into unit vectors."""
+
+    config: Config
+    tokenizer: Tokenizer
+    towers: Towers
+    logit_scale: float
+    """The factor of the cosine, ``exp(s)`` of the paper's Figure 3."""
+    logit_bias: float = 0.0
+    """Added after scaling; only sigmoid models have one."""
+    batch_size: int = 32
+    fingerprint: str = ""
+    """Identifies weights and facts; equal fingerprints give equal vectors."""
+    on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
+
+    def preprocess(self, pictures: Sequence[Picture]) -> FloatArray:
+        """What the image tower sees: (n, 3, h, w) float32. Raises ``PictureError``."""
+        height, width = self.config.preprocess.size
+        pixels = np.empty((len(pictures), 3, height, width), np.float32)
+        for row, picture in zip(pixels, pictures, strict=True):
+            row[...] = preprocess(picture, self.config.preprocess)
+        return pixels
+
+    def encode_images(self, pictures: Sequence[Picture]) -> FloatArray:
+        """(n, d) float32 vectors of unit length. Raises ``PictureError`` for the first bad one."""
+        rows = [
+            _unit(self.towers.image_features(self.preprocess(batch)))
+            for batch in _batches(pictures, self.batch_size)
+        ]
+        return np.concatenate(rows) if rows else self._empty()
+
+    def try_images(
+        self, pictures: Iterable[Picture]
+    ) -> Iterator[tuple[list[int], FloatArray, list[Failure]]]:
+        """Encode batch by batch and go on after a picture that cannot be read.
+
+        Yields, for each batch, the places of the pictures that were read, their (k, d) unit vectors
+        and the failures. A bad picture does not change the vectors of the others.
+        """
+        start = 0
+        for batch in _batches(pictures, self.batch_size):
+            pixels, failures = load_batch(batch, self.config.preprocess)
+            bad = {failure.index for failure in failures}
+            good = [row for row in range(len(batch)) if row not in bad]
+            features = self.towers.image_features(pixels[good]) if good else None
+            vectors = self._empty() if features is None else _unit(features)
+            moved = [replace(failure, index=start + failure.index) for failure in failures]
+            yield [start + row for row in good], vectors, moved
+            start += len(batch)
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """(n, d) float32 vectors of unit length.
+
+        Texts are sorted by length, so that each batch runs at the length of its longest one: exact
+        for causal towers, where nothing after the end of the text can change it. A text that is
+        longer than the context is cut and reported through ``on_truncation``.
+        """
+        tokens = self.tokenizer(texts)
+        for truncation in tokens.truncated:
+            if self.on_truncation is not None:
+                self.on_truncation(truncation)
+        vectors = np.empty((len(texts), self.config.embed_dim), np.float32)
+        order = np.argsort(tokens.lengths, kind="stable")
+        full = None if self.config.text.causal else self.config.text.context_length
+        ids = tokens.pad_to(full) if full else tokens.ids
+        for start in range(0, len(texts), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            length = full or int(tokens.lengths[rows].max())
+            batch = np.ascontiguousarray(ids[rows, :length])
+            vectors[rows] = _unit(self.towers.text_features(batch, tokens.ends[rows]))
+        return vectors
+
+    def _empty(self) -> FloatArray:
+        return np.empty((0, self.config.embed_dim), np.float32)
+
+
+def _unit(features: FloatArray) -> FloatArray:
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / length, np.float32)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

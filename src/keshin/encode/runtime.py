@@ -1,0 +1,101 @@
+"""The towers run by ONNX Runtime, and the encoder made of them.
+
+The graphs are built in memory and handed over as bytes; the weights are found through the
+checkpoint's own folder, mapped. Nothing is written, so a checkpoint may lie in a folder that is
+read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import cast
+
+import onnxruntime as ort
+from onnx import ModelProto
+
+from keshin.core.checkpoint import Checkpoint, TensorFile
+from keshin.core.config import Config
+from keshin.encode.encoder import Encoder, FloatArray, IntArray
+from keshin.encode.graph import image_graph, text_graph
+from keshin.errors import KeshinError
+
+DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+SPINNING = "session.intra_op.allow_spinning"
+QUIET = 3  # errors only
+
+Builder = Callable[[Config, TensorFile], ModelProto]
+
+
+class OnnxTowers:
+    """Both towers of a checkpoint. Each session is made when it is first needed."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.threads = available_cores() if threads is None else threads
+        if self.threads < 1:
+            raise KeshinError(f"threads is {threads}. Use 1 or more, or None for all cores.")
+        self.providers = list(DEFAULT_PROVIDERS if providers is None else providers)
+        if unknown := set(self.providers) - set(ort.get_available_providers()):
+            raise KeshinError(
+                f"This ONNX Runtime has no {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(ort.get_available_providers())}. "
+                "Choose one of these, or install the onnxruntime package that brings it."
+            )
+
+    def image_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
+        return cast(FloatArray, self._images.run(["features"], {"pixels": pixels})[0])
+
+    def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
+        """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
+        return cast(FloatArray, self._texts.run(["features"], {"ids": ids, "ends": ends})[0])
+
+    @cached_property
+    def _images(self) -> ort.InferenceSession:
+        return self._session(image_graph)
+
+    @cached_property
+    def _texts(self) -> ort.InferenceSession:
+        return self._session(text_graph)
+
+    def _session(self, build: Builder) -> ort.InferenceSession:
+        tensors = self.checkpoint.tensors
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1  # the graphs are chains: no two nodes run at once
+        options.log_severity_level = QUIET
+        options.add_session_config_entry(SPINNING, "0")
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(tensors.path.resolve().parent))
+        model = build(self.checkpoint.config, tensors).SerializeToString()
+        return ort.InferenceSession(model, options, providers=self.providers)
+
+
+def onnx_encoder(
+    checkpoint: Checkpoint,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+) -> Encoder:
+    """A checkpoint as an encoder that runs without PyTorch."""
+    return Encoder(
+        config=checkpoint.config,
+        tokenizer=checkpoint.tokenizer(),
+        towers=OnnxTowers(checkpoint, threads=threads, providers=providers),
+        logit_scale=checkpoint.logit_scale,
+        fingerprint=checkpoint.fingerprint,
+    )
+
+
+def available_cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Contrastive pre-training (paper section 2): needs the extra ``[train]``."""

@@ -1,0 +1,225 @@
+"""From pairs to batches: order, caption draws, augmentation, workers.
+
+Every random choice is drawn from (seed, epoch, place), never from a running state. So the number of
+workers changes nothing, and a run that goes on from step n sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from keshin.core.pictures import open_picture, to_rgb
+from keshin.errors import DataError, PictureError
+from keshin.train.pairs import Pair, Pairs, open_source
+from keshin.train.recipe import AugmentPart, DistillPart, Recipe, Source
+
+Place = tuple[int, int, int, int]
+"""(epoch, source, row, how often this row came before in this epoch)."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+JAPANESE = ("\u3040", "\u30ff"), ("\u3400", "\u9fff")
+"""Kana and Han characters."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One training pair as drawn, or why it could not be."""
+
+    pixels: npt.NDArray[np.uint8] | None
+    caption: str
+    listed: tuple[str, ...]
+    source: int
+    teacher: npt.NDArray[np.float16] | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures (B, 3, h, w) uint8 with their captions."""
+
+    pixels: Tensor
+    captions: list[str]
+    listed: list[tuple[str, ...]]
+    sources: list[int]
+    teacher: Tensor | None
+    """(K, classes) logits of the pictures that have a teacher."""
+    taught: Tensor
+    """(K,) rows of those pictures."""
+    bad: list[str]
+
+
+class Stream(Sampler[list[Place]]):
+    """The places of each batch, from ``start`` batches on, epoch after epoch."""
+
+    def __init__(
+        self, sizes: Sequence[tuple[int, float]], batch_size: int, seed: int, start: int, stop: int
+    ) -> None:
+        self.sizes, self.batch_size, self.seed = sizes, batch_size, seed
+        self.start, self.stop = start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def epoch_length(self) -> int:
+        """Pairs in an epoch, with repeats."""
+        return sum(int(size * repeat) for size, repeat in self.sizes)
+
+    def epoch(self, number: int) -> list[Place]:
+        """The places of epoch ``number``, shuffled."""
+        rng = np.random.default_rng((self.seed, number))
+        places: list[Place] = []
+        for source, (size, repeat) in enumerate(self.sizes):
+            whole = int(repeat)
+            places += [(number, source, row, n) for n in range(whole) for row in range(size)]
+            rest = int(size * repeat) - whole * size
+            places += [(number, source, int(r), whole) for r in rng.permutation(size)[:rest]]
+        return [places[i] for i in rng.permutation(len(places))]
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        length = self.epoch_length
+        current, order = -1, list[Place]()
+        for batch in range(self.start, self.stop):
+            places = []
+            for position in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                if position // length != current:
+                    current = position // length
+                    order = self.epoch(current)
+                places.append(order[position % length])
+            yield places
+
+
+class Pool(Dataset[Item]):
+    """All sources of a recipe, drawn and augmented by place."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.parts: list[tuple[Source, Pairs]] = [(s, open_source(s)) for s in recipe.data.sources]
+        self.seed = recipe.run.seed
+        self.augment = recipe.augment
+        self.size = recipe.model.preprocess.size
+
+    @property
+    def sizes(self) -> list[tuple[int, float]]:
+        """(pairs, repeat) of each source."""
+        return [(len(pairs), source.repeat) for source, pairs in self.parts]
+
+    def captions(self) -> Iterator[str]:
+        """Every caption of every source, bare and in each of its templates once."""
+        for source, pairs in self.parts:
+            yield from source.templates + source.templates_ja
+            for index in range(len(pairs)):
+                yield from pairs[index].captions
+
+    def __getitem__(self, place: Place) -> Item:
+        epoch, number, row, again = place
+        _, pairs = self.parts[number]
+        rng = np.random.default_rng((self.seed, epoch, number, row, again))
+        try:
+            pair = pairs[row]
+            if not pair.captions:
+                raise DataError("it has no caption")
+            pixels = augmented(pair.picture, self.size, self.augment, rng)
+        except (PictureError, DataError, OSError) as error:
+            return Item(None, "", (), number, None, f"{pairs.name(row)}: {error}")
+        return Item(pixels, draw_caption(pair, rng), pair.captions, number, pair.teacher)
+
+
+def draw_caption(pair: Pair, rng: np.random.Generator) -> str:
+    """One of the pair's captions, by its weights."""
+    if len(pair.captions) == 1:
+        return pair.captions[0]
+    if pair.weights is None:
+        return pair.captions[rng.integers(len(pair.captions))]
+    bounds = np.cumsum(pair.weights)
+    return pair.captions[
+        min(int(np.searchsorted(bounds, rng.random() * bounds[-1])), len(bounds) - 1)
+    ]
+
+
+def fill_template(caption: str, source: Source | DistillPart, rng: np.random.Generator) -> str:
+    """The caption in one of the templates that fit its script; as it is where there are none."""
+    templates = source.templates_ja if is_japanese(caption) else source.templates
+    if not templates:
+        return caption
+    return templates[rng.integers(len(templates))].replace("{}", caption)
+
+
+def is_japanese(text: str) -> bool:
+    """Whether a text holds kana or Han characters."""
+    return any(low <= char <= high for char in text for low, high in JAPANESE)
+
+
+def augmented(
+    picture: Any, size: tuple[int, int], augment: AugmentPart, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """(3, h, w) uint8: a random crop of a picture, changed as the recipe says."""
+    image = to_rgb(open_picture(picture))
+    height, width = size
+    box: Box | None = _crop(image.size, augment, rng)
+    if rng.random() < augment.blur:
+        share = rng.uniform(1 / 3, 1)
+        small = max(1, round(width * share)), max(1, round(height * share))
+        image, box = image.resize(small, Image.Resampling.BICUBIC, box), None
+    image = image.resize((width, height), Image.Resampling.BICUBIC, box)
+    if rng.random() < augment.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if augment.colour:
+        for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            image = change(image).enhance(rng.uniform(1 - augment.colour, 1 + augment.colour))
+    if rng.random() < augment.grey:
+        image = image.convert("L").convert("RGB")
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _crop(size: tuple[int, int], augment: AugmentPart, rng: np.random.Generator) -> Box:
+    """A random box of the recipe's area and stretch; the paper's is the largest square."""
+    width, height = size
+    side = min(width, height) * np.sqrt(rng.uniform(augment.min_area, 1.0))
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(augment.max_stretch) / 2)
+    w, h = min(width, side * stretch), min(height, side / stretch)
+    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return left, top, left + w, top + h
+
+
+def collate(items: Sequence[Item], size: tuple[int, int]) -> Batch:
+    """Items to a batch; those without pixels are left out and named."""
+    good = [item for item in items if item.error is None]
+    pixels = np.empty((len(good), 3, *size), np.uint8)
+    for row, item in enumerate(good):
+        if item.pixels is not None:
+            pixels[row] = item.pixels
+    rows = [row for row, item in enumerate(good) if item.teacher is not None]
+    teacher = np.array([good[row].teacher for row in rows]) if rows else None
+    return Batch(
+        pixels=torch.from_numpy(pixels),
+        captions=[item.caption for item in good],
+        listed=[item.listed for item in good],
+        sources=[item.source for item in good],
+        teacher=None if teacher is None else torch.from_numpy(teacher),
+        taught=torch.tensor(rows, dtype=torch.long),
+        bad=[item.error for item in items if item.error is not None],
+    )
+
+
+def batches(pool: Pool, recipe: Recipe, start: int, stop: int) -> DataLoader[Item]:
+    """A loader of the ``Batch`` numbers ``start`` to ``stop``."""
+    stream = Stream(pool.sizes, recipe.optim.batch_size, recipe.run.seed, start, stop)
+    return DataLoader(
+        pool,
+        batch_sampler=stream,
+        num_workers=recipe.data.workers,
+        collate_fn=partial(collate, size=pool.size),
+        prefetch_factor=4 if recipe.data.workers else None,
+    )

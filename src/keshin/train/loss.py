@@ -1,0 +1,68 @@
+"""The contrastive loss of the paper's Figure 3, with any number of right captions per picture.
+
+Shape letters: B pictures, T captions, E joint embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def contrastive(images: Tensor, texts: Tensor, scale: Tensor, targets: Tensor) -> Tensor:
+    """Symmetric cross-entropy of ``scale * images @ texts.T`` against ``targets``.
+
+    ``images`` (B, E) and ``texts`` (T, E) are unit vectors; ``targets`` (B, T) is positive where a
+    caption is right for a picture. Rows and columns of ``targets`` are normalised to sum to one; a
+    row or a column without any right answer does not count. With the identity as target it is the
+    loss of Figure 3, and ln(B) is the loss of chance.
+    """
+    logits = scale * images @ texts.T
+    return (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets.T)) / 2
+
+
+def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    mass = targets.sum(dim=1, keepdim=True)
+    used = mass.squeeze(1) > 0
+    shares = targets / mass.clamp_min(1e-12)
+    losses = -(shares * F.log_softmax(logits, dim=1)).sum(dim=1)
+    return losses[used].sum() / used.sum().clamp_min(1)
+
+
+def distillation(
+    images: Tensor, concepts: Tensor, scale: Tensor, teacher: Tensor, temperature: float
+) -> Tensor:
+    """Cross-entropy of the student's choice among concepts against the teacher's.
+
+    ``images`` (B, E), ``concepts`` (C, E) unit vectors of the concepts' captions, ``teacher``
+    (B, C) the teacher's log-probabilities of the same concepts. Both are softened by
+    ``temperature`` (Hinton et al. 2015); the factor T^2 keeps the gradients' size.
+    """
+    shares = F.softmax(teacher / temperature, dim=1)
+    logits = scale * images @ concepts.T / temperature
+    return -(shares * F.log_softmax(logits, dim=1)).sum(dim=1).mean() * temperature**2
+
+
+def match(
+    drawn: Sequence[str], listed: Sequence[Sequence[str]], positives: str
+) -> tuple[list[str], Tensor]:
+    """The captions to encode and which of them are right for which picture.
+
+    ``drawn`` holds one caption per picture, ``listed`` all captions of each picture. Returns the T
+    captions and the (B, T) targets; see ``LossPart.positives`` for the three rules. Except with
+    ``pair``, equal captions are encoded once.
+    """
+    if positives == "pair":
+        return list(drawn), torch.eye(len(drawn))
+    captions = list(dict.fromkeys(drawn))
+    column = {caption: index for index, caption in enumerate(captions)}
+    targets = torch.zeros(len(drawn), len(captions))
+    for row, caption in enumerate(drawn):
+        right = [caption] if positives == "equal" else [caption, *listed[row]]
+        for text in right:
+            if text in column:
+                targets[row, column[text]] = 1.0
+    return captions, targets

@@ -1,0 +1,220 @@
+"""A training recipe: one TOML file that says everything about a run.
+
+Unknown names and wrong types are errors; every default is the paper's (section 2.5, table 18) or
+says why it is not. Relative paths are relative to the recipe's own folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from keshin.core.config import Facts, Positive, PreprocessFacts, ScoreFacts, TextFacts, VisionFacts
+from keshin.errors import RecipeError
+
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class ModelPart(Facts, frozen=True):
+    """The towers to train, as in a checkpoint's fact sheet."""
+
+    embed_dim: Positive
+    vision: VisionFacts
+    text: TextFacts
+    preprocess: PreprocessFacts
+    score: ScoreFacts = ScoreFacts(kind="softmax")
+
+
+class TokenizerPart(Facts, frozen=True):
+    """``clip``: OpenAI's vocabulary; ``learn``: a byte-level BPE learnt from the captions."""
+
+    kind: Literal["clip", "learn"] = "clip"
+
+
+class Source(Facts, frozen=True):
+    """One place where pairs come from: webdataset tars, a table or a folder."""
+
+    path: str
+    """A ``.tar`` (a glob for many), ``.parquet``, ``.csv`` or ``.tsv`` file, or a folder."""
+    image: str = "image"
+    """Column with encoded bytes or with paths relative to the table."""
+    captions: tuple[str, ...] = ("captions",)
+    """Columns with a caption, or with a list of captions."""
+    caption_weights: str | None = None
+    """Column with one weight per caption; without it all are drawn alike."""
+    teacher: str | None = None
+    """Column with a teacher's logits, for ``[distill]``."""
+    repeat: NonNegative = 1.0
+    """How often each pair is seen in an epoch; 0.5 shows half of them, drawn anew."""
+    templates: tuple[str, ...] = ()
+    """Templates with ``{}`` that a drawn caption is put into; none: as it is."""
+    templates_ja: tuple[str, ...] = ()
+    """The same for captions in Japanese script."""
+
+
+class DataPart(Facts, frozen=True):
+    """Where the pairs come from and how many processes read them."""
+
+    sources: tuple[Source, ...]
+    workers: Count = 2
+
+
+class AugmentPart(Facts, frozen=True):
+    """What is done to a training picture. The paper: a random square crop and nothing else."""
+
+    min_area: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    """Smallest share of the largest square that a crop may take; 1: the paper's crop."""
+    max_stretch: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
+    flip: Share = 0.0
+    blur: Share = 0.0
+    """How often a picture is reduced to between a third and the whole of its size first."""
+    colour: NonNegative = 0.0
+    """Brightness, contrast and saturation change by up to this share."""
+    grey: Share = 0.0
+
+
+class LossPart(Facts, frozen=True):
+    """The contrastive loss (paper, Figure 3) and the limit of its temperature (section 2.5)."""
+
+    positives: Literal["pair", "equal", "listed"] = "equal"
+    """Which captions of a batch are right for a picture. ``pair``: its own only (paper, Figure 3);
+    ``equal``: every equal caption, the same as ``pair`` where none repeat; ``listed``: every
+    caption that the picture's own list holds."""
+    max_logit_scale: float = 100.0
+
+
+class DistillPart(Facts, frozen=True):
+    """Soft labels of a teacher network, as captions of its concepts."""
+
+    concepts: str
+    """Parquet with ``captions``, ``caption_weights`` and ``members`` (classes of the teacher)."""
+    weight: NonNegative = 1.0
+    temperature: Annotated[float, msgspec.Meta(gt=0.0)] = 2.0
+    draw: Positive = 128
+    """Concepts compared in each step."""
+    templates: tuple[str, ...] = ()
+    templates_ja: tuple[str, ...] = ()
+
+
+class OptimPart(Facts, frozen=True):
+    """AdamW, its schedule and how long it runs."""
+
+    batch_size: Positive
+    epochs: Annotated[float, msgspec.Meta(gt=0.0)]
+    accumulate: Positive = 1
+    """Batches whose gradients are added for one step. This adds no negatives."""
+    learning_rate: float = 5e-4
+    warmup: Count = 2000
+    weight_decay: NonNegative = 0.2
+    beta1: Share = 0.9
+    beta2: Share = 0.98
+    eps: float = 1e-6
+    max_grad_norm: NonNegative = 0.0
+    """0: gradients are not clipped."""
+    average: Share = 0.0
+    """Decay of the moving average of the weights; 0: none. The average is what is exported."""
+
+
+class RunPart(Facts, frozen=True):
+    """How a run is carried out; of these only the seed changes what it computes."""
+
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    threads: Count = 0
+    """PyTorch's threads; 0: its own choice."""
+    log_every: Positive = 20
+    checkpoint_every: Positive = 500
+    validate_every: Count = 0
+    """Steps between validations; 0: only at the end of each epoch."""
+    export: Literal["fp32", "fp16"] = "fp32"
+    """How the matrices of the finished checkpoint are stored."""
+    recompute: bool = False
+    """Recompute the blocks of the Transformers in the backward pass, to save memory."""
+
+
+class Validation(Facts, frozen=True):
+    """Zero-shot accuracy on a labelled table (never test data)."""
+
+    name: str
+    path: str
+    labels: tuple[str, ...]
+    """Class names, in the order of the integers in column ``label``."""
+    image: str = "image"
+    label: str = "label"
+    templates: tuple[str, ...] = ("a photo of a {}.",)
+    limit: Count = 0
+
+
+class Recipe(Facts, frozen=True):
+    """A whole run."""
+
+    name: str
+    model: ModelPart
+    data: DataPart
+    optim: OptimPart
+    tokenizer: TokenizerPart = TokenizerPart()
+    augment: AugmentPart = AugmentPart()
+    loss: LossPart = LossPart()
+    distill: DistillPart | None = None
+    run: RunPart = RunPart()
+    validate: tuple[Validation, ...] = ()
+    licence: str = "unknown"
+    source: str = "unknown"
+
+    def __post_init__(self) -> None:
+        for source in self.data.sources:
+            _check_templates(source.templates + source.templates_ja)
+        if not self.data.sources:
+            raise ValueError("data.sources is empty: name at least one place with pairs")
+        if self.model.preprocess.size != self.model.vision.image_size:
+            raise ValueError("model.preprocess.size and model.vision.image_size differ")
+        if self.distill is not None:
+            _check_templates(self.distill.templates + self.distill.templates_ja)
+            if not any(source.teacher for source in self.data.sources):
+                raise ValueError("[distill] needs a source with a 'teacher' column")
+
+
+def _check_templates(templates: tuple[str, ...]) -> None:
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ValueError(f"template {template!r} must hold exactly one {{}}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read ``path``; paths inside become absolute. Raises ``RecipeError``."""
+    try:
+        values = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
+    except msgspec.DecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+    recipe = parse_recipe(values, origin=str(path))
+    return _absolute(recipe, path.resolve().parent)
+
+
+def parse_recipe(values: Any, *, origin: str) -> Recipe:
+    """Check plain values against the recipe's form. Raises ``RecipeError``."""
+    try:
+        return msgspec.convert(values, type=Recipe)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at ")
+        where = place.strip("`").removeprefix("$.").removeprefix("$") or "the recipe"
+        raise RecipeError(
+            f"{origin}: in {where}: {text}. docs/reference/recipe.md lists every setting."
+        ) from error
+
+
+def _absolute(recipe: Recipe, base: Path) -> Recipe:
+    replace = msgspec.structs.replace
+    sources = tuple(replace(s, path=str(base / s.path)) for s in recipe.data.sources)
+    checks = tuple(replace(v, path=str(base / v.path)) for v in recipe.validate)
+    distill = recipe.distill
+    if distill is not None:
+        distill = replace(distill, concepts=str(base / distill.concepts))
+    data = replace(recipe.data, sources=sources)
+    return replace(recipe, data=data, validate=checks, distill=distill)
