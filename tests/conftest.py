@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import keshin
 from keshin.core.checkpoint import expected_shapes, load_checkpoint, save_checkpoint
 from keshin.core.config import (
     Config,
@@ -122,6 +124,8 @@ def run_keshin():
     def run(*arguments, **options):
         environment = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "error", "COLUMNS": "100"}
         environment.pop("KESHIN_DEBUG", None)
+        root = str(Path(keshin.__file__).parents[1])  # the keshin that is tested, installed or not
+        environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
         environment |= options.pop("environment", {})
         command = [sys.executable, "-m", "keshin", *map(str, arguments)]
         return subprocess.run(

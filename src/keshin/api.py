@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from keshin import __version__
 from keshin.classify import (
     Classifier,
     Labels,
@@ -169,9 +171,26 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> tuple[Checkpoint, s
     return _converted(path), str(path.resolve())
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``KESHIN_CACHE``, or the user's cache folder."""
+    if own := os.environ.get("KESHIN_CACHE"):
+        return Path(own)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "keshin"
+
+
 def _converted(path: Path) -> Checkpoint:
-    """A folder in another project's layout, converted once into the cache."""
-    raise NotImplementedError(path)
+    """A model in another project's layout, converted into the cache when it has changed."""
+    from keshin.core.foreign import convert
+
+    path = path.resolve()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    mark = hashlib.sha256(repr((__version__, states)).encode()).hexdigest()[:16]
+    folder = cache_folder() / "converted" / f"{path.name}-{mark}"
+    if not (folder / FACTS).is_file():
+        convert(path, folder)
+    return load_checkpoint(folder)
 
 
 def _warn_truncated(truncation: Truncation) -> None:

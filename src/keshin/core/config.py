@@ -1,8 +1,8 @@
 """The fact sheet of a checkpoint: everything that changes an answer and is not a weight.
 
 A fact sheet is read from ``keshin.json``. It is strict: unknown names, wrong types and missing
-facts are errors, since a fact that is guessed (activation, mean, resize rule, pooling) gives answers
-that look right and are not. Sources: the paper, section 2.4 and appendix F; OpenAI's released code.
+facts are errors, since a guessed fact (activation, mean, resize rule, pooling) gives answers that
+look right and are not. Sources: the paper, section 2.4 and appendix F; OpenAI's released code.
 """
 
 from __future__ import annotations

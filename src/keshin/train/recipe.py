@@ -142,8 +142,8 @@ class Validation(Facts, frozen=True):
 
     name: str
     path: str
-    labels: tuple[str, ...]
-    """Class names, in the order of the integers in column ``label``."""
+    labels: tuple[str, ...] = ()
+    """Class names, in the order of the integers in column ``label``; none: from column ``name``."""
     image: str = "image"
     label: str = "label"
     templates: tuple[str, ...] = ("a photo of a {}.",)

@@ -1,0 +1,108 @@
+"""``keshin train``: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import click
+
+from keshin.encode.encoder import Encoder
+from keshin.errors import require
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME].")
+@click.option("--restart", is_flag=True, help="Begin anew, though there is a checkpoint.")
+@click.option("--threads", type=click.IntRange(1), help="PyTorch's threads.")
+@click.option("--device", help="cpu, cuda, mps, ... [the recipe's].")
+def train(
+    recipe: Path, output: Path | None, restart: bool, threads: int | None, device: str | None
+) -> None:
+    """Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.
+
+    A run that was interrupted, even by kill -9 or a power cut, goes on from its last checkpoint with
+    the same command, and computes what it would have computed.
+
+    \b
+    Example:
+        keshin train recipes/mini/recipe.toml --output runs/mini
+        keshin classify photo.jpg --labels "cat, dog" --model runs/mini/model
+    """
+    require("torch", extra="train")
+    from msgspec.structs import replace
+
+    from keshin.train.loop import train as run
+    from keshin.train.recipe import read_recipe
+
+    plan = read_recipe(recipe)
+    changes = {"threads": threads, "device": device}
+    how = replace(plan.run, **{k: v for k, v in changes.items() if v is not None})
+    plan = replace(plan, run=how)
+    folder = output or Path("runs") / plan.name
+    checks = [_zero_shot(check) for check in plan.validate]
+    model = run(plan, folder, validators=checks, report=_print, restart=restart)
+    _print_skipped(folder)
+    click.echo(str(model))
+
+
+class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are read once)
+    """A validator: accuracy on one labelled table, for one ``[[validate]]`` part."""
+
+    def __init__(self, part: object) -> None:
+        from keshin.evaluate.readers import read_parquet
+        from keshin.train.recipe import Validation
+
+        assert isinstance(part, Validation)
+        self.part = part
+        self.data = read_parquet(
+            part.path, part.labels, image=part.image, label=part.label, limit=part.limit
+        )
+
+    def __call__(self, encoder: Encoder) -> Iterable[tuple[str, float]]:
+        from keshin.classify import build_classifier
+        from keshin.evaluate.zero_shot import answer
+
+        classifier = build_classifier(encoder, self.part.labels, templates=self.part.templates)
+        found = answer(classifier, self.data)
+        yield f"{self.part.name}_accuracy", float((found.predictions == found.targets).mean())
+        yield f"{self.part.name}_chance", 1 / len(self.part.labels)
+
+
+def _print(record: Mapping[str, float | int | str]) -> None:
+    """One line for a person, on standard error."""
+    event = record.get("event")
+    if event in ("start", "resume"):
+        began = "Starting" if event == "start" else f"Going on from step {record['step']}"
+        line = (
+            f"{began}: {record['steps']} steps over {record['pairs']} pairs, "
+            f"{float(record['parameters']) / 1e6:.1f} M parameters on {record['device']}; "
+            f"a loss of {float(record['chance_loss']):.3f} = ln(batch) is chance"
+        )
+    elif event == "validation":
+        values = (f"{k} {v:.4f}" for k, v in record.items() if isinstance(v, float))
+        line = f"step {record['step']}: " + ", ".join(values)
+    else:
+        loss = float(record.get("loss", float("nan")))
+        losses = f"loss {loss:.4f} (chance {float(record['chance_loss']):.3f})"
+        if "distill" in record:
+            losses += f", distill {float(record['distill']):.4f}"
+        left = int(float(record["seconds_left"]))
+        line = (
+            f"step {record['step']}: {losses}, epoch {float(record['epoch']):.2f}, "
+            f"scale {float(record['logit_scale']):.1f}, "
+            f"{float(record['pairs_per_second']):.0f} pairs/s, "
+            f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+        )
+    click.echo(line, file=sys.stderr)
+
+
+def _print_skipped(folder: Path) -> None:
+    from keshin.train.loop import SKIPPED
+
+    skipped = folder / SKIPPED
+    if skipped.exists():
+        count = len(skipped.read_text(encoding="utf-8").splitlines())
+        click.echo(f"{count} pairs could not be used; they are listed in {skipped}", err=True)

@@ -1,0 +1,112 @@
+"""A run: what is set up once, and what comes out at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from keshin.core.checkpoint import save_checkpoint
+from keshin.core.config import FORMAT, Config
+from keshin.core.tokenizer import Tokenizer
+from keshin.encode.encoder import Encoder
+from keshin.encode.torch_model import CLIP
+from keshin.encode.torch_towers import TorchTowers, to_tensors
+from keshin.train.data import Pool
+from keshin.train.optim import WeightAverage, make_optimizer
+from keshin.train.recipe import Recipe
+from keshin.train.state import State
+from keshin.train.teacher import Concepts
+
+MODEL = "model"
+
+
+@dataclass
+class Run:
+    """Everything that is set up once for a run."""
+
+    recipe: Recipe
+    output: Path
+    pool: Pool
+    tokenizer: Tokenizer
+    config: Config
+    concepts: Concepts | None
+    device: torch.device
+    state: State
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        optim = self.recipe.optim
+        pairs = optim.epochs * sum(int(size * repeat) for size, repeat in self.pool.sizes)
+        return max(1, int(pairs / (optim.batch_size * optim.accumulate)))
+
+
+def prepare(recipe: Recipe, output: Path) -> Run:
+    """Open the data, learn or load the tokenizer, make the model and the optimiser."""
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    torch.manual_seed(recipe.run.seed)
+    pool = Pool(recipe)
+    text = recipe.model.text
+    if recipe.tokenizer.kind == "clip":
+        tokenizer = Tokenizer.clip(text.context_length)
+    else:
+        extra = recipe.distill.templates + recipe.distill.templates_ja if recipe.distill else ()
+        tokenizer = Tokenizer.train(
+            [*pool.captions(), *extra], text.vocab_size, text.context_length
+        )
+    config = Config(
+        format=FORMAT,
+        name=recipe.name,
+        embed_dim=recipe.model.embed_dim,
+        vision=recipe.model.vision,
+        text=text,
+        tokenizer=tokenizer.facts,
+        preprocess=recipe.model.preprocess,
+        score=recipe.model.score,
+        licence=recipe.licence,
+        source=recipe.source,
+    )
+    device = _device(recipe.run.device)
+    model = CLIP(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.run.recompute:
+        model.recompute()
+    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
+    state = State(model, make_optimizer(model, recipe.optim), average)
+    concepts = Concepts(recipe.distill) if recipe.distill else None
+    return Run(recipe, output, pool, tokenizer, config, concepts, device, state)
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def averaged(run: Run) -> CLIP:
+    """The model whose weights are the moving average, or the model itself without one."""
+    if run.state.average is None:
+        return run.state.model
+    model = CLIP(run.config).to(run.device)
+    model.load_state_dict(run.state.average.tensors)
+    return model
+
+
+def encoder(run: Run) -> Encoder:
+    """The model as it stands, in evaluation mode, for validators."""
+    model = averaged(run).eval()
+    scale = float(model.logit_scale.detach().exp())
+    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale)
+
+
+def export(run: Run) -> Path:
+    """Write the finished checkpoint to ``output/model``."""
+    tensors = to_tensors(averaged(run))
+    if run.recipe.run.export == "fp16":
+        tensors = {n: t.astype(np.float16) if t.ndim >= 2 else t for n, t in tensors.items()}
+    return save_checkpoint(run.output / MODEL, run.config, tensors, run.tokenizer)
