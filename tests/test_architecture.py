@@ -42,7 +42,10 @@ HOME = {  # third-party package -> the only places that may import it
     "rich": ("cli/",),
 }
 ANYWHERE = {"numpy", "msgspec"}
-PICKLED = ("core/foreign/", "train/")  # through torch.load(weights_only=True), which raises its errors
+PICKLED = (
+    "core/foreign/",
+    "train/",
+)  # through torch.load(weights_only=True), which raises its errors
 LONGEST = 350
 MODULES = sorted(PACKAGE.rglob("*.py"))
 each_module = pytest.mark.parametrize(

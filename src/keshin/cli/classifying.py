@@ -23,6 +23,7 @@ from keshin.classify import (
     resolve_templates,
     templates_from_file,
 )
+from keshin.cli.interrupts import Interrupts
 from keshin.cli.reports import Report, printable
 from keshin.core.pictures import Failure, find_pictures
 from keshin.facts import prompts
@@ -54,13 +55,16 @@ def run(
     if top is None and people:
         top = TOP_OF_ONE if len(files) == 1 else TOP_OF_SEVERAL
     failures = 0
-    report.begin(classifier)
-    try:
-        for result in _progress(classifier.results(files, top=top), len(files)):
-            failures += isinstance(result, Failure)
-            report.add(files[result.index], result)
-    finally:
-        report.end()
+    with Interrupts() as interrupts:
+        report.begin(classifier)
+        try:
+            for result in _progress(classifier.results(files, top=top), len(files)):
+                failures += isinstance(result, Failure)
+                with interrupts.held():
+                    report.add(files[result.index], result)
+        finally:
+            with interrupts.held():
+                report.end()
     return failures
 
 

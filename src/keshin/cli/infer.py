@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keshin.cli.main import FAILED, debug_option
+from keshin.cli.main import FAILED
 
 if TYPE_CHECKING:
     from keshin.core.checkpoint import Checkpoint
@@ -106,7 +106,6 @@ NONE = '"none of these"'
     help="Keep the classifier in a file, for --classifier.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Default: as many as there are cores.")
-@debug_option
 @click.pass_context
 def classify(
     ctx: click.Context,
@@ -151,7 +150,6 @@ def classify(
     "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
     show_default=True,
 )  # fmt: skip
-@debug_option
 def models(form: str) -> None:
     """List the models that come with keshin.
 
@@ -177,7 +175,6 @@ def models(form: str) -> None:
     "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
     show_default=True,
 )  # fmt: skip
-@debug_option
 def info(model: str, form: str) -> None:
     """Show the facts of a model: what its towers are, and what is done to pictures and texts.
 

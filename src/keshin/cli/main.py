@@ -20,7 +20,10 @@ COMMANDS = {
     "classify": ("keshin.cli.infer:classify", "Say which of some labels fits each picture."),
     "models": ("keshin.cli.infer:models", "List the models that come with keshin."),
     "info": ("keshin.cli.infer:info", "Show the facts of a model."),
-    "train": ("keshin.cli.train:train", "Train a model on pairs of pictures and texts."),
+    "train": (
+        "keshin.cli.train:train",
+        "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
+    ),
 }
 FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 DEBUG = "keshin.debug"
@@ -46,6 +49,8 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
+        if DEBUG_OPTION not in command.params:
+            command.params.append(DEBUG_OPTION)
         return command
 
     def resolve_command(
@@ -105,8 +110,8 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.meta[DEBUG] = True  # shared by all contexts of one call
 
 
-debug_option = click.option(
-    "--debug",
+DEBUG_OPTION = click.Option(
+    ["--debug"],
     is_flag=True,
     expose_value=False,
     callback=_set_debug,
@@ -116,7 +121,6 @@ debug_option = click.option(
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="keshin", message="%(prog)s %(version)s")
-@debug_option
 def main() -> None:
     """CLIP from labels to answers, without PyTorch.
 
@@ -126,3 +130,6 @@ def main() -> None:
 
     Exit codes: 0 all fine; 1 some inputs failed, named in the report; 2 wrong use; 130 interrupted.
     """
+
+
+main.params.append(DEBUG_OPTION)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from keshin.encode.encoder import Encoder
 from keshin.errors import require
+
+if TYPE_CHECKING:
+    from keshin.train.recipe import Validation
 
 
 @click.command()
@@ -23,8 +27,8 @@ def train(
 ) -> None:
     """Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.
 
-    A run that was interrupted, even by kill -9 or a power cut, goes on from its last checkpoint with
-    the same command, and computes what it would have computed.
+    A run that was interrupted, even by kill -9 or a power cut, goes on from its last checkpoint
+    with the same command, and computes what it would have computed.
 
     \b
     Example:
@@ -51,11 +55,9 @@ def train(
 class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are read once)
     """A validator: accuracy on one labelled table, for one ``[[validate]]`` part."""
 
-    def __init__(self, part: object) -> None:
+    def __init__(self, part: Validation) -> None:
         from keshin.evaluate.readers import read_parquet
-        from keshin.train.recipe import Validation
 
-        assert isinstance(part, Validation)
         self.part = part
         self.data = read_parquet(
             part.path, part.labels, image=part.image, label=part.label, limit=part.limit
@@ -100,7 +102,7 @@ def _print(record: Mapping[str, float | int | str]) -> None:
 
 
 def _print_skipped(folder: Path) -> None:
-    from keshin.train.loop import SKIPPED
+    from keshin.train.log import SKIPPED
 
     skipped = folder / SKIPPED
     if skipped.exists():

@@ -51,12 +51,10 @@ def vit(graph: Graph, pixels: str, facts: VisionTransformer) -> str:
     """A ViT: the patches and a class token, whose final feature is projected."""
     rows, columns = facts.grid
     width, side, length = facts.width, facts.patch_size, rows * columns + 1
-    patches = graph.op("Reshape", pixels, graph.constant([-1, 3, rows, side, columns, side]))
-    patches = graph.op("Transpose", patches, perm=[0, 2, 4, 1, 3, 5])
-    patches = graph.op("Reshape", patches, graph.constant([-1, 3 * side * side]))
-    kernel = graph.weight("visual.conv1.weight", [width, 3 * side * side])
-    x = graph.op("Gemm", patches, kernel, transB=1)
-    x = graph.op("Reshape", x, graph.constant([-1, rows * columns, width]))
+    kernel = graph.weight("visual.conv1.weight")
+    x = graph.op("Conv", pixels, kernel, kernel_shape=[side, side], strides=[side, side])
+    x = graph.op("Reshape", x, graph.constant([0, width, rows * columns]))
+    x = graph.op("Transpose", x, perm=[0, 2, 1])
     count = graph.op("Shape", pixels, start=0, end=1)
     shape = graph.op("Concat", count, graph.constant([1, width]), axis=0)
     first = graph.op("Expand", graph.weight("visual.class_embedding"), shape)

@@ -58,8 +58,8 @@ def balanced_accuracy(targets: IntArray, predictions: IntArray, classes: int) ->
 def ranking(targets: IntArray, scores: FloatArray) -> tuple[Measure, Measure]:
     """Area under the ROC curve and average precision of a two-class question.
 
-    ``targets`` (n,) are 0 or 1, ``scores`` (n,) higher for 1. Intervals come from a bootstrap within
-    the classes; chance is 0.5 for the area and the share of ones for the precision.
+    ``targets`` (n,) are 0 or 1, ``scores`` (n,) higher for 1. Intervals come from a bootstrap
+    within the classes; chance is 0.5 for the area and the share of ones for the precision.
     """
     sklearn = require("sklearn.metrics", extra="eval")
 

@@ -35,8 +35,8 @@ def read_parquet(
     """Pictures (encoded bytes) and integer labels of a Parquet file.
 
     ``names`` are the classes in the order of the labels; without them a column ``name`` says what
-    each label is called. ``limit`` keeps about that many rows, evenly spread over the file; 0 keeps all. Raises
-    ``DataError``.
+    each label is called. ``limit`` keeps about that many rows, evenly spread over the file;
+    0 keeps all. Raises ``DataError``.
     """
     parquet = require("pyarrow.parquet", extra="train")
     try:

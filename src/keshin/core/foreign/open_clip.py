@@ -36,6 +36,7 @@ WEIGHTS = (
     "open_clip_model.safetensors.index.json",
     "open_clip_pytorch_model.bin",
 )
+END_ID = 49407  # of OpenAI's tokenizer, which these models use
 OpenCLIP = TypeVar("OpenCLIP", bound=msgspec.Struct)
 
 OPEN_CLIP_KEYS = KeyTable("OpenCLIP", OPENAI_KEYS.rows, OPENAI_KEYS.ignored)
@@ -96,11 +97,11 @@ def _vision(part: Any, known: Known, origin: str) -> dict[str, Any]:
 
 def _text(part: Any, known: Known, origin: str) -> dict[str, Any]:
     options = _options(part, TextOptions, origin)
-    pool, end = options.pool_type, Tokenizer.clip().facts.end
-    if pool not in POOLS or (pool == "eos" and options.eos_id != end):
+    pool = options.pool_type
+    if pool not in POOLS or (pool == "eos" and options.eos_id != END_ID):
         raise CheckpointError(
             f"{origin} sets 'pool_type' to {pool!r} and 'eos_id' to {options.eos_id}. keshin "
-            f"supports {', '.join(POOLS)}, with the id {end} of OpenAI's end of text."
+            f"supports {', '.join(POOLS)}, with the id {END_ID} of OpenAI's end of text."
         )
     return {
         "kind": "transformer",
@@ -158,8 +159,8 @@ def _picture(part: Any, image_size: list[int], known: Known, origin: str) -> Non
         raise CheckpointError(f"{origin} sets 'mode' to {options.mode!r}; keshin has 'RGB' only.")
     if resize == "shortest" and image_size[0] != image_size[1]:
         raise CheckpointError(
-            f"{origin}: OpenCLIP resizes to pictures of {image_size} by a rule of its own, which "
-            "keshin does not support yet. Square pictures and 'squash' are."
+            f"{origin}: OpenCLIP resizes to an 'image_size' of {image_size} by a rule of its own, "
+            "which keshin does not support yet. Square pictures and 'squash' are."
         )
 
 

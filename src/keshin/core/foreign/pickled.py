@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +20,17 @@ from keshin.errors import CheckpointError, MissingExtra, require
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 SCRIPTED = "__torch__."  # how TorchScript names the classes of its own modules
+TYPED = "torch.jit._pickle."  # functions around its typed lists, which return their first argument
+LARGEST_TREE = 100_000  # values in one file; a ViT-L/14 has some two thousand
 PARALLEL = "module."  # what distributed training puts before each name
 
 
 class _Node:
     """A module of a TorchScript archive: its attributes and nothing else."""
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
 
 
 def read_pickled(path: Path) -> dict[str, Array]:
@@ -36,7 +42,7 @@ def read_pickled(path: Path) -> dict[str, Array]:
         raise CheckpointError(f"There is no file {path}.")
     try:
         torch = require("torch", extra="train")
-        loaded = _load(torch, path)
+        state = _leaves(torch, _load(torch, path), path)
     except (CheckpointError, MissingExtra):
         raise
     except Exception as error:  # whatever a parser may raise on a damaged or hostile file
@@ -46,7 +52,6 @@ def read_pickled(path: Path) -> dict[str, Array]:
             f"({type(error).__name__}: {(reason[2] or reason[0]).strip()[:200]}). keshin does not "
             "load it; look for the same weights as .safetensors."
         ) from error
-    state = dict(_leaves(torch, loaded, ""))
     if all(name.startswith(PARALLEL) for name in state):
         state = {name.removeprefix(PARALLEL): array for name, array in state.items()}
     return state
@@ -58,9 +63,10 @@ def _load(torch: Any, path: Path) -> Any:
         return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     plain = _without_code(path)
     names = torch.serialization.get_unsafe_globals_in_checkpoint(plain)
-    nodes = [(_Node, name) for name in names if name.startswith(SCRIPTED)]
+    inert: list[tuple[Any, str]] = [(_Node, name) for name in names if name.startswith(SCRIPTED)]
+    inert += [(_first, name) for name in names if name.startswith(TYPED)]
     plain.seek(0)
-    with torch.serialization.safe_globals(nodes):
+    with torch.serialization.safe_globals(inert):
         return torch.load(plain, map_location="cpu", weights_only=True)
 
 
@@ -75,7 +81,7 @@ def _without_code(path: Path) -> BinaryIO:
     """The archive's module tree and tensors as ``torch.save`` would lay them out."""
     memory = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(memory, "w") as plain:
-        entries = archive.infolist()
+        entries = [entry for entry in archive.infolist() if _is_data(entry.filename)]
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
         if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
             raise CheckpointError(
@@ -83,19 +89,30 @@ def _without_code(path: Path) -> BinaryIO:
                 "does not write such files; keshin does not load it."
             )
         for entry in entries:
-            _, _, inner = entry.filename.partition("/")
-            if inner in ("data.pkl", "version", "byteorder") or inner.startswith("data/"):
-                plain.writestr(entry.filename, archive.read(entry))
+            plain.writestr(entry.filename, archive.read(entry))
     memory.seek(0)
     return memory
 
 
-def _leaves(torch: Any, value: Any, name: str) -> Iterator[tuple[str, Array]]:
+def _is_data(name: str) -> bool:
+    inner = name.partition("/")[2]
+    return inner in ("data.pkl", "version", "byteorder") or inner.startswith("data/")
+
+
+def _leaves(torch: Any, root: Any, path: Path) -> dict[str, Array]:
     """Tensors with dotted names; other plain values (flags, counters) are no weights."""
-    if isinstance(value, torch.Tensor):
-        wide = value.float() if value.dtype == torch.bfloat16 else value
-        yield name, wide.detach().numpy()
-    elif isinstance(value, (_Node, Mapping)):
-        children = vars(value) if isinstance(value, _Node) else value
-        for child, inner in children.items():
-            yield from _leaves(torch, inner, f"{name}.{child}" if name else str(child))
+    found: dict[str, Array] = {}
+    waiting = [("", root)]
+    seen = 0
+    while waiting:
+        name, value = waiting.pop()
+        seen += 1
+        if seen > LARGEST_TREE:  # or a tree that contains itself would keep us for ever
+            raise CheckpointError(f"{path} holds more than {LARGEST_TREE} values: no CLIP model.")
+        if isinstance(value, torch.Tensor):
+            wide = value.float() if value.dtype == torch.bfloat16 else value
+            found[name] = wide.detach().numpy()
+        elif isinstance(value, (_Node, Mapping)):
+            children = vars(value) if isinstance(value, _Node) else value
+            waiting += [(f"{name}.{key}" if name else str(key), v) for key, v in children.items()]
+    return found
