@@ -84,7 +84,7 @@ def randomise(model: Any, seed: int) -> None:
             if isinstance(module, norms):
                 module.weight.copy_(1 + noise(module.weight, 0.2))
                 module.bias.copy_(noise(module.bias, 0.2))
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if getattr(module, "running_var", None) is not None:
                 module.running_mean.copy_(noise(module.running_mean, 0.2))
                 module.running_var.copy_(
                     1 + 0.5 * torch.rand(module.running_var.shape, generator=dice)

@@ -50,9 +50,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     recipe = read_recipe(write_recipe(tmp_path, workers="0"))
     more = read_recipe(write_recipe(tmp_path, workers="2"))
     pool = Pool(recipe)
-    for one, two in zip(
-        batches(pool, recipe, 2, 6), batches(Pool(more), more, 2, 6), strict=True
-    ):
+    for one, two in zip(batches(pool, recipe, 2, 6), batches(Pool(more), more, 2, 6), strict=True):
         assert torch.equal(one.pixels, two.pixels)
         assert one.captions == two.captions
 

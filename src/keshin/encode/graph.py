@@ -33,7 +33,7 @@ def image_graph(config: Config, tensors: TensorFile) -> ModelProto:
     """``pixels`` (n, 3, h, w) float32 -> ``features`` (n, embed_dim), not normalised."""
     graph = Graph(tensors)
     features = VISION[type(config.vision)](graph, "pixels", config.vision)
-    shape = ["n", 3, *config.vision.image_size]
+    shape: list[str | int | None] = ["n", 3, *config.vision.image_size]
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)
     return graph.model([pixels], features, config.embed_dim)
 

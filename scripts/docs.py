@@ -1,0 +1,177 @@
+"""Write the generated pages: docs/results.md and docs/reference/recipe.md. ``--check`` only looks.
+
+Tables come from benchmarks/results/*.json as they were measured; the list of settings comes from
+the recipe's own classes, so neither can say something else than the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+NOTE = "<!-- Written by scripts/docs.py; edit that, or measure again. -->\n"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def quality(content: dict[str, Any]) -> str:
+    """Accuracies with intervals and chance."""
+    rows = [
+        [
+            row["data"],
+            row["how"],
+            row["measure"],
+            f"**{100 * row['value']:.1f} %**",
+            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
+            f"{100 * row['chance']:.1f} %",
+            str(row["pictures"]),
+        ]
+        for row in content["rows"]
+    ]
+    head = ["data", "prompts", "measure", "value", "95 % interval", "chance", "pictures"]
+    return table(head, rows)
+
+
+def parity(content: dict[str, Any]) -> str:
+    """Largest differences to the peers, by model, files and engine."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in content["distances"]:
+        towers = found.setdefault((row["model"], row["files"], row["engine"]), {})
+        tower = row["tower"].split(",")[0]
+        towers[tower] = max(towers.get(tower, 0.0), row["unit"])
+    rows = [
+        [*key, f"{towers['image']:.1e}", f"{towers['text']:.1e}"] for key, towers in found.items()
+    ]
+    return table(["model", "files and peer", "keshin's engine", "image", "text"], rows)
+
+
+def first_answer(content: dict[str, Any]) -> str:
+    """Times from command to answer, as ratios of medians."""
+    rows = [
+        [row["what"], row["keshin"], row["open_clip"], row["transformers"], row["ratios"]]
+        for row in content["rows"]
+    ]
+    return table(["what", "keshin", "open_clip", "transformers", "ratio to each"], rows)
+
+
+SECTIONS = (
+    (
+        "quality.json",
+        "How good the embedded model is",
+        "Held-out pictures; `python benchmarks/quality.py --data FOLDER`. Accuracy has Wilson's "
+        "interval, the others a bootstrap within the classes.",
+        quality,
+    ),
+    (
+        "parity.json",
+        "Parity with the peers",
+        "Largest difference of a unit-length feature with the same random weights, in float32, "
+        "through the peers' own files; `python benchmarks/parity.py`. The aim is 1e-5.",
+        parity,
+    ),
+    (
+        "first_answer.json",
+        "From command to first answer",
+        "The same ViT-B/32 with random weights on disk, whole processes, alternating runs, "
+        "medians; `python benchmarks/first_answer.py`.",
+        first_answer,
+    ),
+)
+
+
+def results_page() -> str:
+    """docs/results.md"""
+    parts = [NOTE, "# Results\n", "As measured; what was missed is said in decisions.md.\n"]
+    for name, title, how, draw in SECTIONS:
+        path = RESULTS / name
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            parts += [f"## {title}\n", how + "\n", draw(content)]
+    return "\n".join(parts)
+
+
+def recipe_page() -> str:
+    """docs/reference/recipe.md, from the classes of keshin.train.recipe and keshin.core.config."""
+    parts = [
+        NOTE,
+        "# The recipe of a training run\n",
+        "A TOML file. Paths are relative to the recipe. A name that is not listed here is an "
+        "error. `recipes/mini/recipe.toml` is a complete example.\n",
+    ]
+    for file, classes in (
+        ("src/keshin/train/recipe.py", RECIPE_PARTS),
+        ("src/keshin/core/config.py", MODEL_PARTS),
+    ):
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        for name, heading in classes.items():
+            parts += [f"## {heading}\n", (ast.get_docstring(found[name]) or "") + "\n"]
+            parts.append(table(["setting", "type", "default", "meaning"], _fields(found[name])))
+    return "\n".join(parts)
+
+
+RECIPE_PARTS = {
+    "Recipe": "Top level",
+    "ModelPart": "[model]",
+    "TokenizerPart": "[tokenizer]",
+    "DataPart": "[data]",
+    "Source": "[[data.sources]]",
+    "AugmentPart": "[augment]",
+    "LossPart": "[loss]",
+    "DistillPart": "[distill]",
+    "OptimPart": "[optim]",
+    "RunPart": "[run]",
+    "Validation": "[[validate]]",
+}
+MODEL_PARTS = {
+    "VisionTransformer": '[model.vision] with kind = "vit"',
+    "ModifiedResNet": '[model.vision] with kind = "modified-resnet"',
+    "TextTransformer": '[model.text] with kind = "transformer"',
+    "PreprocessFacts": "[model.preprocess]",
+}
+
+
+def _fields(node: ast.ClassDef) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        said = ""
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            said = " ".join(str(after.value.value).split())
+        kind = ast.unparse(statement.annotation).replace("|", "or")
+        default = ast.unparse(statement.value) if statement.value else "required"
+        rows.append([f"`{statement.target.id}`", f"`{kind}`", f"`{default}`", said])
+    return rows
+
+
+PAGES = {"docs/results.md": results_page, "docs/reference/recipe.md": recipe_page}
+
+
+def main() -> int:
+    """Write the pages, or with ``--check`` name those that are out of date."""
+    old = []
+    for name, make in PAGES.items():
+        path, text = ROOT / name, make()
+        if "--check" in sys.argv:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                old.append(name)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if old:
+        print(f"Out of date: {', '.join(old)}. Run: python scripts/docs.py")
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
