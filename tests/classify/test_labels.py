@@ -15,7 +15,8 @@ from keshin.classify import (
     resolve_templates,
     templates_from_file,
 )
-from keshin.classify.templates import fill, in_japanese_script, templates_for
+from keshin.classify.templates import fill, templates_for
+from keshin.core.scripts import in_japanese_script
 from keshin.errors import LabelError
 from keshin.facts import prompts
 

@@ -145,11 +145,10 @@ def test_vit_equals_pytorch(tmp_path, vision):
     "vision",
     [
         resnet(),
-        resnet(stem="patch"),
         resnet(image_size=(64, 128), layers=(1, 2, 1, 2), heads=8),
         resnet(image_size=(32, 32), width=12, heads=3),
     ],
-    ids=lambda facts: f"{facts.width}-{facts.stem}-{facts.image_size}",
+    ids=lambda facts: f"{facts.width}-{facts.image_size}",
 )
 def test_resnet_equals_pytorch(tmp_path, vision):
     config = sheet(vision)
@@ -395,9 +394,7 @@ def test_shapes_of_the_nine_releases(name):
     assert expected_shapes(openai_sheet(model["hyperparameters"])) == listed
 
 
-@pytest.mark.parametrize(
-    "vision", [vit(), resnet(), resnet(stem="patch")], ids=["vit", "deep", "patch"]
-)
+@pytest.mark.parametrize("vision", [vit(), resnet()], ids=["vit", "resnet"])
 def test_shapes_are_those_of_the_torch_model(vision):
     from keshin.encode.torch_model import CLIP
 

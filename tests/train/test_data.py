@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pyarrow")
 
 from PIL import Image  # noqa: E402
-from shapes import write_recipe  # noqa: E402
 
 from keshin.train.data import (  # noqa: E402
     Pool,
@@ -24,6 +23,7 @@ from keshin.train.data import (  # noqa: E402
 )
 from keshin.train.pairs import Pair  # noqa: E402
 from keshin.train.recipe import AugmentPart, Source, read_recipe  # noqa: E402
+from shapes import write_recipe  # noqa: E402
 
 
 def test_an_epoch_shows_each_pair_as_often_as_it_repeats() -> None:

@@ -16,8 +16,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pyarrow")
 
-from shapes import COLOURS, NAMES, SHAPES, picture, rows, write_recipe  # noqa: E402
-
 from keshin.api import load  # noqa: E402
 from keshin.classify import build_classifier  # noqa: E402
 from keshin.core.checkpoint import load_checkpoint  # noqa: E402
@@ -25,6 +23,7 @@ from keshin.encode.encoder import Encoder  # noqa: E402
 from keshin.errors import DataError, RecipeError, TrainingError  # noqa: E402
 from keshin.train.loop import train  # noqa: E402
 from keshin.train.recipe import read_recipe  # noqa: E402
+from shapes import COLOURS, NAMES, SHAPES, picture, rows, write_recipe  # noqa: E402
 
 KEYS = ("step", "loss", "gradient_norm", "learning_rate", "logit_scale")
 

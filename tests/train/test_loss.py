@@ -38,8 +38,27 @@ def test_equal_captions_are_no_negatives() -> None:
     assert targets.tolist() == [[1, 0], [0, 1], [1, 0]]
     images = unit(2, 8)
     perfect = contrastive(images[[0, 1, 0]], images, torch.tensor(100.0), targets.double())
-    # the text of "cat" has two right pictures, which share its probability
-    assert float(perfect) == pytest.approx((2 * 0 + math.log(2) / 2) / 2, abs=1e-3)
+    assert float(perfect) == pytest.approx(0.0, abs=1e-3)  # both pictures of "cat" can be right
+
+
+def test_right_answers_do_not_compete() -> None:
+    images, texts = unit(1, 6), unit(5, 6, seed=1)
+    targets = torch.tensor([[1.0, 1, 0, 0, 0]], dtype=torch.float64)
+    logits = (7.0 * images @ texts.T)[0]
+    each = [F.cross_entropy(logits[[i, 2, 3, 4]][None], torch.tensor([0])) for i in (0, 1)]
+    rows = torch.stack(each).mean()
+    columns = 0.0  # a single picture has no rival
+    got = contrastive(images, texts, torch.tensor(7.0), targets)
+    assert torch.allclose(got, (rows + columns) / 2)
+
+
+def test_a_batch_of_one_caption_has_no_loss_and_a_gradient() -> None:
+    images = unit(4, 6).requires_grad_()
+    loss = contrastive(images, unit(1, 6), torch.tensor(9.0), torch.ones(4, 1))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert images.grad is not None
+    assert torch.isfinite(images.grad).all()
 
 
 def test_different_captions_make_equal_the_pair_rule() -> None:

@@ -14,11 +14,10 @@ pytest.importorskip("torch")
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from shapes import rows  # noqa: E402
-
 from keshin.errors import DataError  # noqa: E402
 from keshin.train.pairs import Pair, open_source  # noqa: E402
 from keshin.train.recipe import Source  # noqa: E402
+from shapes import rows  # noqa: E402
 
 
 def read(pair: Pair) -> bytes:

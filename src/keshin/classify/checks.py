@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from keshin.classify.labels import Labels
-from keshin.classify.templates import in_japanese_script
 from keshin.classify.weights import class_weights
+from keshin.core.scripts import in_japanese_script
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import LabelError

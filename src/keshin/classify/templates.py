@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from keshin.core.scripts import in_japanese_script
 from keshin.errors import LabelError
 from keshin.facts import prompts
 
@@ -19,15 +20,6 @@ Templates: TypeAlias = str | Sequence[str] | None
 """A template, the name of a set (``imagenet``, ``cifar10``, ``ja``), several of both, or None."""
 
 SLOT = "{}"
-_KANA_OR_KANJI = re.compile(
-    "[\u3005\u3041-\u309f\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff66-\uff9d]"
-)
-_HANGUL = re.compile("[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")
-
-
-def in_japanese_script(text: str) -> bool:
-    """Whether the text is written with kana or kanji, and not with Hangul."""
-    return bool(_KANA_OR_KANJI.search(text)) and not _HANGUL.search(text)
 
 
 def resolve_templates(templates: Templates) -> tuple[str, ...] | None:

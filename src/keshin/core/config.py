@@ -56,9 +56,6 @@ class ModifiedResNet(Facts, frozen=True, tag_field="kind", tag="modified-resnet"
     """Bottleneck blocks in each of the four stages."""
     heads: Positive
     """Heads of the attention pooling."""
-    stem: Literal["deep", "patch"] = "deep"
-    """``deep``: the paper's three 3x3 convolutions and average pooling; ``patch``: one 4x4
-    convolution with stride 4, for towers that must train on a CPU."""
 
     @property
     def grid(self) -> tuple[int, int]:

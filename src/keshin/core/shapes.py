@@ -92,11 +92,9 @@ def _bottleneck(name: str, channels: int, planes: int, stride: int) -> Named:
 def resnet_shapes(facts: ModifiedResNet, embed_dim: int) -> Named:
     """The image tower of the ResNet family, without ``visual.``."""
     width = facts.width
-    stems: dict[str, list[Shape]] = {
-        "deep": [(width // 2, 3, 3, 3), (width // 2, width // 2, 3, 3), (width, width // 2, 3, 3)],
-        "patch": [(width, 3, 4, 4)],
-    }
-    for index, shape in enumerate(stems[facts.stem], start=1):
+    half = width // 2
+    stem: list[Shape] = [(half, 3, 3, 3), (half, half, 3, 3), (width, half, 3, 3)]
+    for index, shape in enumerate(stem, start=1):
         yield f"conv{index}.weight", shape
         yield from _batch_norm(f"bn{index}", shape[0])
     channels = width

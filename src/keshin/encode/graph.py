@@ -25,8 +25,8 @@ from keshin.encode.blocks import (
 )
 
 EXPANSION = 4  # of a bottleneck
-STEMS = {"deep": ((1, 2, 1), (2, 1, 1), (3, 1, 1)), "patch": ((1, 4, 0),)}
-"""For each convolution of a stem: its number, stride and padding."""
+STEM_STRIDES = (2, 1, 1)
+"""Of the three convolutions before the average pool."""
 
 
 def image_graph(config: Config, tensors: TensorFile) -> ModelProto:
@@ -71,11 +71,10 @@ def vit(graph: Graph, pixels: str, facts: VisionTransformer) -> str:
 def modified_resnet(graph: Graph, pixels: str, facts: ModifiedResNet) -> str:
     """A ModifiedResNet with attention pooling. Runtimes fold the batch normalisation."""
     x = pixels
-    for number, stride, padding in STEMS[facts.stem]:
-        x = _convolution(graph, x, f"visual.conv{number}", f"visual.bn{number}", stride, padding)
+    for number, stride in enumerate(STEM_STRIDES, start=1):
+        x = _convolution(graph, x, f"visual.conv{number}", f"visual.bn{number}", stride, 1)
         x = graph.op("Relu", x)
-    if facts.stem == "deep":
-        x = _average_pool(graph, x)
+    x = _average_pool(graph, x)
     channels = facts.width
     for stage, blocks in enumerate(facts.layers):
         out = facts.width * 2**stage * EXPANSION

@@ -189,17 +189,12 @@ class ModifiedResNetTower(nn.Module):
     def __init__(self, facts: ModifiedResNet, embed_dim: int) -> None:
         super().__init__()
         width = facts.width
-        self.deep = facts.stem == "deep"
-        if self.deep:
-            self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
-            self.bn1 = nn.BatchNorm2d(width // 2)
-            self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
-            self.bn2 = nn.BatchNorm2d(width // 2)
-            self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
-            self.bn3 = nn.BatchNorm2d(width)
-        else:
-            self.conv1 = nn.Conv2d(3, width, 4, stride=4, bias=False)
-            self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width // 2)
+        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width // 2)
+        self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
         channels = width
         for stage, blocks in enumerate(facts.layers):
             planes = width * 2**stage
@@ -222,8 +217,6 @@ class ModifiedResNetTower(nn.Module):
 
     def stem(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
-        if not self.deep:
-            return x
         x = F.relu(self.bn2(self.conv2(x)))
         return F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
 

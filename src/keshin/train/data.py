@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from keshin.core.pictures import open_picture, to_rgb
+from keshin.core.scripts import in_japanese_script
 from keshin.errors import DataError, PictureError
 from keshin.train.pairs import Pair, Pairs, open_source
 from keshin.train.recipe import AugmentPart, DistillPart, Recipe, Source
@@ -28,9 +29,6 @@ Place = tuple[int, int, int, int]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
-
-JAPANESE = ("\u3040", "\u30ff"), ("\u3400", "\u9fff")
-"""Kana and Han characters."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +148,10 @@ def draw_caption(pair: Pair, rng: np.random.Generator) -> str:
 
 def fill_template(caption: str, source: Source | DistillPart, rng: np.random.Generator) -> str:
     """The caption in one of the templates that fit its script; as it is where there are none."""
-    templates = source.templates_ja if is_japanese(caption) else source.templates
+    templates = source.templates_ja if in_japanese_script(caption) else source.templates
     if not templates:
         return caption
     return templates[rng.integers(len(templates))].replace("{}", caption)
-
-
-def is_japanese(text: str) -> bool:
-    """Whether a text holds kana or Han characters."""
-    return any(low <= char <= high for char in text for low, high in JAPANESE)
 
 
 def augmented(

@@ -13,23 +13,26 @@ from torch import Tensor
 
 
 def contrastive(images: Tensor, texts: Tensor, scale: Tensor, targets: Tensor) -> Tensor:
-    """Symmetric cross-entropy of ``scale * images @ texts.T`` against ``targets``.
+    """Symmetric cross-entropy of ``scale * images @ texts.T``, each right answer against the wrong.
 
-    ``images`` (B, E) and ``texts`` (T, E) are unit vectors; ``targets`` (B, T) is positive where a
-    caption is right for a picture. Rows and columns of ``targets`` are normalised to sum to one; a
-    row or a column without any right answer does not count. With the identity as target it is the
-    loss of Figure 3, and ln(B) is the loss of chance.
+    ``images`` (B, E) and ``texts`` (T, E) are unit vectors; ``targets`` (B, T) is 1 where a caption
+    is right for a picture, else 0. Right answers of one row do not compete with each other: each
+    is compared with the wrong ones alone, and a row's loss is their mean. A row or a column without
+    any right answer does not count. With the identity as target it is the loss of the paper's
+    Figure 3, and ln(B) is the loss of chance.
     """
     logits = scale * images @ texts.T
-    return (_soft_cross_entropy(logits, targets) + _soft_cross_entropy(logits.T, targets.T)) / 2
+    right = targets > 0
+    return (_against_wrong(logits, right) + _against_wrong(logits.T, right.T)) / 2
 
 
-def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    mass = targets.sum(dim=1, keepdim=True)
-    used = mass.squeeze(1) > 0
-    shares = targets / mass.clamp_min(1e-12)
-    losses = -(shares * F.log_softmax(logits, dim=1)).sum(dim=1)
-    return losses[used].sum() / used.sum().clamp_min(1)
+def _against_wrong(logits: Tensor, right: Tensor) -> Tensor:
+    nothing = torch.finfo(logits.dtype).min / 4  # not -inf, whose gradient is not a number
+    wrong = torch.logsumexp(logits.masked_fill(right, nothing), dim=1, keepdim=True)
+    losses = F.softplus(wrong - logits)  # -log(e^l / (e^l + sum of e^wrong))
+    counts = right.sum(dim=1)
+    rows = losses.masked_fill(~right, 0.0).sum(dim=1) / counts.clamp_min(1)
+    return rows.sum() / (counts > 0).sum().clamp_min(1)
 
 
 def distillation(

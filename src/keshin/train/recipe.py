@@ -27,6 +27,8 @@ class ModelPart(Facts, frozen=True):
     text: TextFacts
     preprocess: PreprocessFacts
     score: ScoreFacts = ScoreFacts(kind="softmax")
+    init: str | None = None
+    """Folder of a checkpoint with these towers to start from, with its tokenizer."""
 
 
 class TokenizerPart(Facts, frozen=True):
@@ -93,9 +95,11 @@ class DistillPart(Facts, frozen=True):
     concepts: str
     """Parquet with ``captions``, ``caption_weights`` and ``members`` (classes of the teacher)."""
     weight: NonNegative = 1.0
-    temperature: Annotated[float, msgspec.Meta(gt=0.0)] = 2.0
+    temperature: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
     draw: Positive = 128
     """Concepts compared in each step."""
+    floor: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
+    """Added to each probability of the teacher: what it ranks below this is noise."""
     templates: tuple[str, ...] = ()
     templates_ja: tuple[str, ...] = ()
 
@@ -216,5 +220,8 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     distill = recipe.distill
     if distill is not None:
         distill = replace(distill, concepts=str(base / distill.concepts))
+    model = recipe.model
+    if model.init is not None:
+        model = replace(model, init=str(base / model.init))
     data = replace(recipe.data, sources=sources)
-    return replace(recipe, data=data, validate=checks, distill=distill)
+    return replace(recipe, model=model, data=data, validate=checks, distill=distill)

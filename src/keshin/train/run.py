@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from keshin.core.checkpoint import save_checkpoint
+from keshin.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from keshin.core.config import FORMAT, Config
 from keshin.core.tokenizer import Tokenizer
 from keshin.encode.encoder import Encoder
 from keshin.encode.torch_model import CLIP
-from keshin.encode.torch_towers import TorchTowers, to_tensors
+from keshin.encode.torch_towers import TorchTowers, load_model, to_tensors
+from keshin.errors import RecipeError
 from keshin.train.data import Pool
 from keshin.train.optim import WeightAverage, make_optimizer
 from keshin.train.recipe import Recipe
@@ -51,13 +52,8 @@ def prepare(recipe: Recipe, output: Path) -> Run:
     torch.manual_seed(recipe.run.seed)
     pool = Pool(recipe)
     text = recipe.model.text
-    if recipe.tokenizer.kind == "clip":
-        tokenizer = Tokenizer.clip(text.context_length)
-    else:
-        extra = recipe.distill.templates + recipe.distill.templates_ja if recipe.distill else ()
-        tokenizer = Tokenizer.train(
-            [*pool.captions(), *extra], text.vocab_size, text.context_length
-        )
+    start = load_checkpoint(Path(recipe.model.init)) if recipe.model.init else None
+    tokenizer = start.tokenizer() if start else _tokenizer(recipe, pool)
     config = Config(
         format=FORMAT,
         name=recipe.name,
@@ -71,13 +67,36 @@ def prepare(recipe: Recipe, output: Path) -> Run:
         source=recipe.source,
     )
     device = _device(recipe.run.device)
-    model = CLIP(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = CLIP(config) if start is None else _started(config, start)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.run.recompute:
         model.recompute()
     average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
     state = State(model, make_optimizer(model, recipe.optim), average)
     concepts = Concepts(recipe.distill) if recipe.distill else None
     return Run(recipe, output, pool, tokenizer, config, concepts, device, state)
+
+
+def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
+    text = recipe.model.text
+    if recipe.tokenizer.kind == "clip":
+        return Tokenizer.clip(text.context_length)
+    extra = recipe.distill.templates + recipe.distill.templates_ja if recipe.distill else ()
+    return Tokenizer.train([*pool.captions(), *extra], text.vocab_size, text.context_length)
+
+
+def _started(config: Config, start: Checkpoint) -> CLIP:
+    """The model of a checkpoint that has the recipe's towers."""
+    if (config.vision, config.text, config.embed_dim) != (
+        start.config.vision,
+        start.config.text,
+        start.config.embed_dim,
+    ):
+        raise RecipeError(
+            f"{start.directory} holds other towers than the recipe's [model]. Copy vision, text "
+            "and embed_dim from its keshin.json, or leave out model.init."
+        )
+    return load_model(start)
 
 
 def _device(name: str) -> torch.device:

@@ -44,7 +44,7 @@ class Concepts:
                 f"The teacher has {logits.shape[1]} classes, {self.recipe.concepts} knows "
                 f"{len(self.members)}: they belong to different teachers."
             )
-        return torch.log(torch.softmax(logits.float(), dim=1) @ self.members + 1e-9)
+        return torch.log(torch.softmax(logits.float(), dim=1) @ self.members + self.recipe.floor)
 
     def draw(self, log_probabilities: Tensor, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Columns of the drawn concepts and a caption for each.
