@@ -238,11 +238,26 @@ def test_no_warning_for_plain_labels(encoder):
     assert build_classifier(encoder, ["red", "green", "blue"]).warnings == ()
 
 
-def test_nearly_identical_labels(encoder):
+def test_labels_that_no_picture_can_tell_apart(encoder):
+    """scale * |w_a - w_b| < ln 2: the bound holds for any picture."""
     made = build_classifier(encoder, ["red", "green", "crimson", "blue"])
     assert kinds(made) == ["similar"]
     assert made.warnings[0].labels == ("red", "crimson")
-    assert "'red' and 'crimson'" in str(made.warnings[0])
+    assert "no picture can score one more than twice" in str(made.warnings[0])
+    pictures = np.random.default_rng(0).normal(size=(1000, D)).astype(np.float32)
+    scores = made.scores(pictures / np.linalg.norm(pictures, axis=1, keepdims=True))
+    ratio = scores[:, 0] / scores[:, 2]
+    assert max(ratio.max(), 1 / ratio.min()) < 2
+
+
+def test_labels_nearer_than_a_full_stop(encoder, monkeypatch):
+    monkeypatch.setitem(AXES, ".", 5)  # a full stop that the model notices
+    sharp = replace(encoder, logit_scale=1000.0)  # and pictures could tell red from crimson
+    made = build_classifier(sharp, ["red", "green", "crimson", "blue"])
+    assert [warning.labels for warning in made.warnings] == [("red", "crimson")]
+    assert "less than it notices a full stop" in str(made.warnings[0])
+    monkeypatch.delitem(AXES, ".")
+    assert build_classifier(sharp, ["red", "green", "crimson", "blue"]).warnings == ()
 
 
 def test_limit_is_what_a_full_stop_does(encoder):
@@ -251,6 +266,9 @@ def test_limit_is_what_a_full_stop_does(encoder):
     toggled = encoder.encode_texts([f"a photo of a {name}" for name in labels.names])
     expected = np.median(1 - np.sum(weights * toggled, axis=1))
     assert near_duplicate_distance(encoder, labels, None, weights) == pytest.approx(expected)
+    # where "red" without its full stop is taken for "green", a full stop is no small thing
+    shifted = np.concatenate([weights[:1] + 0.5, unit(toggled[0])[None], weights[2:]])
+    assert near_duplicate_distance(encoder, labels, None, shifted) == 0
     assert toggle_full_stop("a cat.") == "a cat"
     assert toggle_full_stop("a cat") == "a cat."
     assert toggle_full_stop("猫の写真") == "猫の写真。"
