@@ -67,10 +67,10 @@ class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are rea
         from keshin.classify import build_classifier
         from keshin.evaluate.zero_shot import answer
 
-        classifier = build_classifier(encoder, self.part.labels, templates=self.part.templates)
+        classifier = build_classifier(encoder, self.data.names, templates=self.part.templates)
         found = answer(classifier, self.data)
         yield f"{self.part.name}_accuracy", float((found.predictions == found.targets).mean())
-        yield f"{self.part.name}_chance", 1 / len(self.part.labels)
+        yield f"{self.part.name}_chance", 1 / len(self.data.names)
 
 
 def _print(record: Mapping[str, float | int | str]) -> None:

@@ -49,9 +49,14 @@ class Encoder:
     logit_bias: float = 0.0
     """Added after scaling; only sigmoid models have one."""
     batch_size: int = 32
-    fingerprint: str = ""
-    """Identifies weights and facts; equal fingerprints give equal vectors."""
+    identify: Callable[[], str] = field(default=str, repr=False)
+    """Gives the fingerprint; called only when that is asked for, since it reads all weights."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies weights and facts: equal fingerprints give equal vectors; "" is unknown."""
+        return self.identify()
 
     def preprocess(self, pictures: Sequence[Picture]) -> FloatArray:
         """What the image tower sees: (n, 3, h, w) float32. Raises ``PictureError``."""

@@ -100,7 +100,7 @@ def onnx_encoder(
         tokenizer=checkpoint.tokenizer(),
         towers=OnnxTowers(checkpoint, threads=threads, providers=providers, prepack=prepack),
         logit_scale=checkpoint.logit_scale,
-        fingerprint=checkpoint.fingerprint,
+        identify=lambda: checkpoint.fingerprint,
     )
 
 

@@ -79,10 +79,10 @@ def _loop(run: Run, validators: Sequence[Validator], report: Report) -> None:
         last = state.step == run.steps
         if state.step % recipe.run.log_every == 0 or last:
             note(record | clock.rates(run.steps - state.step))
-        if validators and (state.step % every == 0 or last):
-            note(_validate(run, validators))
         if state.step % recipe.run.checkpoint_every == 0 or last:
             save_state(run.output, state, recipe)
+        if validators and (state.step % every == 0 or last):
+            note(_validate(run, validators))
 
 
 def _validate(run: Run, validators: Sequence[Validator]) -> dict[str, float | int | str]:
