@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keshin.encode.encoder import Encoder
 from keshin.errors import require
 
 if TYPE_CHECKING:
+    from keshin.encode.encoder import Encoder
     from keshin.train.recipe import Validation
 
 

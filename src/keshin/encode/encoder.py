@@ -121,7 +121,7 @@ class Encoder:
 
 def _unit(features: FloatArray) -> FloatArray:
     length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / length, np.float32)
+    return np.asarray(features / np.maximum(length, 1e-12), np.float32)  # zero stays zero
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
