@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 
 import keshin
 from keshin.evaluate import (
@@ -53,8 +54,12 @@ Row = tuple[str, str, Measure]
 def tiny_imagenet(model: keshin.Model, folder: Path) -> Iterator[Row]:
     """200-way, on pictures that were held out from training."""
     with (folder / "tiny-imagenet" / "tiny-imagenet-classes.csv").open(encoding="utf-8") as file:
-        names = [row["clip_name"] for row in csv.DictReader(file)]
-    data = read_parquet(folder / "tiny-imagenet" / "tiny-imagenet-val-0000.parquet", names)
+        rows = list(csv.DictReader(file))
+    names = [row["clip_name"] for row in rows]
+    index = {row["wnid"]: number for number, row in enumerate(rows)}
+    table = parquet.read_table(folder / "tiny-imagenet" / "tiny-imagenet-val-0000.parquet")
+    targets = np.array([index[wnid] for wnid in table.column("wnid").to_pylist()], np.int64)
+    data = Labelled(table.column("image").to_pylist(), targets, tuple(names))
     for templates, said in (("a photo of a {}.", "default prompt"), ("imagenet", "80 prompts")):
         found = answer(model.classifier(names, templates=templates), data)
         yield "Tiny ImageNet, 200 classes", said, accuracy(found.targets, found.predictions, 200)
@@ -81,7 +86,7 @@ def kaokore(model: keshin.Model, folder: Path) -> Iterator[Row]:
     """Dev split: incarnation against the rest, and the four classes."""
     with (folder / "kaokore" / "labels.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "dev"]
-    pictures = [folder / "kaokore" / "images" / row["file"] for row in rows]
+    pictures = [folder / "kaokore" / row["file"] for row in rows]
     targets = np.array([STATUS.index(row["status"]) for row in rows], np.int64)
     data = Labelled(pictures, targets, STATUS)
     for language, names, template in LANGUAGES:

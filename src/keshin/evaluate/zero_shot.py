@@ -10,6 +10,7 @@ import numpy.typing as npt
 from keshin.classify import Classifier
 from keshin.core.pictures import Failure
 from keshin.encode.encoder import FloatArray
+from keshin.errors import DataError
 from keshin.evaluate.readers import Labelled
 
 
@@ -30,7 +31,10 @@ class Answers:
 
 
 def answer(classifier: Classifier, data: Labelled) -> Answers:
-    """The cosines of all pictures with all classes; broken pictures are listed, not counted."""
+    """The cosines of all pictures with all classes; broken pictures are listed, not counted.
+
+    Raises ``DataError`` if none can be read.
+    """
     rows: list[FloatArray] = []
     kept: list[int] = []
     failures: list[Failure] = []
@@ -38,6 +42,7 @@ def answer(classifier: Classifier, data: Labelled) -> Answers:
         kept += good
         rows.append(vectors @ classifier.weights_.T)
         failures += failed
-    empty = np.empty((0, len(classifier.classes_)), np.float32)
-    cosines = np.concatenate(rows) if rows else empty
-    return Answers(data.targets[kept], cosines, tuple(failures))
+    if not kept:
+        why = f" The first: {failures[0].error}" if failures else ""
+        raise DataError(f"None of the {len(data.targets)} labelled pictures could be read.{why}")
+    return Answers(data.targets[kept], np.concatenate(rows), tuple(failures))
