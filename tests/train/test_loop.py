@@ -220,4 +220,4 @@ def test_the_golden_curve(tmp_path: Path) -> None:
     train(read_recipe(write_recipe(tmp_path)), tmp_path / "run")
     losses = [loss for _, loss, *_ in curve(tmp_path / "run")][:10]
     expected = [float(line.split()[1]) for line in golden.read_text().splitlines()]
-    assert losses == pytest.approx(expected, rel=2e-4)
+    assert losses == pytest.approx(expected, rel=2e-3)
