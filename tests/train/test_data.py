@@ -19,6 +19,7 @@ from keshin.train.data import (  # noqa: E402
     augmented,
     batches,
     draw_caption,
+    epoch_length,
     fill_template,
 )
 from keshin.train.pairs import Pair  # noqa: E402
@@ -28,7 +29,7 @@ from shapes import write_recipe  # noqa: E402
 
 def test_an_epoch_shows_each_pair_as_often_as_it_repeats() -> None:
     stream = Stream([(10, 1.0), (5, 2.0), (8, 0.5)], 4, seed=3, start=0, stop=6)
-    assert stream.epoch_length == 24
+    assert epoch_length(stream.sizes) == 24
     places = [place for batch in stream for place in batch]
     counts = Counter((source, row) for _, source, row, _ in places)
     assert all(counts[0, row] == 1 for row in range(10))

@@ -79,6 +79,11 @@ class TextTransformer(Facts, frozen=True, tag_field="kind", tag="transformer"):
     pool: Literal["end-of-text", "last", "first"]
     """The position whose feature stands for the text."""
 
+    @property
+    def trims(self) -> bool:
+        """Whether padding cannot change a feature, so that a batch runs at its longest text."""
+        return self.causal and self.pool != "last"
+
 
 VisionFacts = VisionTransformer | ModifiedResNet
 TextFacts = TextTransformer

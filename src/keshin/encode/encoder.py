@@ -106,7 +106,7 @@ class Encoder:
                 self.on_truncation(truncation)
         vectors = np.empty((len(texts), self.config.embed_dim), np.float32)
         order = np.argsort(tokens.lengths, kind="stable")
-        full = None if self.config.text.causal else self.config.text.context_length
+        full = None if self.config.text.trims else self.config.text.context_length
         ids = tokens.pad_to(full) if full else tokens.ids
         for start in range(0, len(texts), self.batch_size):
             rows = order[start : start + self.batch_size]

@@ -58,6 +58,11 @@ class Batch:
     bad: list[str]
 
 
+def epoch_length(sizes: Sequence[tuple[int, float]]) -> int:
+    """Pairs in an epoch over sources of (size, repeat)."""
+    return sum(int(size * repeat) for size, repeat in sizes)
+
+
 class Stream(Sampler[list[Place]]):
     """The places of each batch, from ``start`` batches on, epoch after epoch."""
 
@@ -69,11 +74,6 @@ class Stream(Sampler[list[Place]]):
 
     def __len__(self) -> int:
         return self.stop - self.start
-
-    @property
-    def epoch_length(self) -> int:
-        """Pairs in an epoch, with repeats."""
-        return sum(int(size * repeat) for size, repeat in self.sizes)
 
     def epoch(self, number: int) -> list[Place]:
         """The places of epoch ``number``, shuffled."""
@@ -87,7 +87,7 @@ class Stream(Sampler[list[Place]]):
         return [places[i] for i in rng.permutation(len(places))]
 
     def __iter__(self) -> Iterator[list[Place]]:
-        length = self.epoch_length
+        length = epoch_length(self.sizes)
         current, order = -1, list[Place]()
         for batch in range(self.start, self.stop):
             places = []

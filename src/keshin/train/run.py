@@ -15,7 +15,7 @@ from keshin.encode.encoder import Encoder
 from keshin.encode.torch_model import CLIP
 from keshin.encode.torch_towers import TorchTowers, load_model, to_tensors
 from keshin.errors import RecipeError
-from keshin.train.data import Pool
+from keshin.train.data import Pool, epoch_length
 from keshin.train.optim import WeightAverage, make_optimizer
 from keshin.train.recipe import Recipe
 from keshin.train.state import State
@@ -41,7 +41,7 @@ class Run:
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         optim = self.recipe.optim
-        pairs = optim.epochs * sum(int(size * repeat) for size, repeat in self.pool.sizes)
+        pairs = optim.epochs * epoch_length(self.pool.sizes)
         return max(1, int(pairs / (optim.batch_size * optim.accumulate)))
 
 

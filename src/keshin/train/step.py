@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keshin.errors import DataError, TrainingError
-from keshin.train.data import Batch, fill_template
+from keshin.train.data import Batch, epoch_length, fill_template
 from keshin.train.log import SKIPPED
 from keshin.train.loss import contrastive, distillation, match
 from keshin.train.optim import learning_rate
@@ -62,7 +62,7 @@ def take_step(run: Run, parts: Sequence[Batch]) -> dict[str, float | int | str]:
     pairs = state.step * recipe.optim.batch_size * recipe.optim.accumulate
     return {
         "step": state.step,
-        "epoch": pairs / sum(int(size * repeat) for size, repeat in run.pool.sizes),
+        "epoch": pairs / epoch_length(run.pool.sizes),
         **totals,
         "chance_loss": math.log(recipe.optim.batch_size),
         "learning_rate": rate,
@@ -77,7 +77,7 @@ def _losses(run: Run, batch: Batch, rng: np.random.Generator) -> dict[str, Tenso
     captions, targets = match(batch.captions, batch.listed, recipe.loss.positives)
     source_of = dict(zip(batch.captions, batch.sources, strict=True))
     texts = [fill_template(c, run.pool.parts[source_of[c]][0], rng) for c in captions]
-    columns, teacher = None, None
+    teacher = None
     if run.concepts is not None and batch.teacher is not None:
         seen = run.concepts.log_probabilities(batch.teacher)
         columns, more = run.concepts.draw(seen, rng)
@@ -101,15 +101,17 @@ def _losses(run: Run, batch: Batch, rng: np.random.Generator) -> dict[str, Tenso
 
 
 def _text_features(run: Run, texts: list[str]) -> Tensor:
-    """(T, E) features; a causal tower runs in groups of similar length, which changes nothing."""
-    tokens = run.tokenizer(texts)
-    groups = [np.arange(len(texts))]
-    if run.config.text.causal:
-        order = np.argsort(tokens.lengths, kind="stable")
-        groups = np.array_split(order, max(1, len(texts) // TEXT_GROUP))
+    """(T, E) features, in groups of similar length; a tower that may not be trimmed sees the same
+    padding as in ``Encoder.encode_texts``.
+    """
+    tokens, facts = run.tokenizer(texts), run.config.text
+    padded = tokens.ids if facts.trims else tokens.pad_to(facts.context_length)
+    order = np.argsort(tokens.lengths, kind="stable")
+    groups = np.array_split(order, max(1, len(texts) // TEXT_GROUP))
     rows = []
     for group in groups:
-        ids = torch.from_numpy(tokens.ids[group, : tokens.lengths[group].max()]).to(run.device)
+        length = int(tokens.lengths[group].max()) if facts.trims else facts.context_length
+        ids = torch.from_numpy(padded[group, :length]).to(run.device)
         ends = torch.from_numpy(tokens.ends[group]).to(run.device)
         rows.append(run.state.model.text_features(ids, ends))
     back = torch.from_numpy(np.argsort(np.concatenate(groups))).to(run.device)
