@@ -56,7 +56,13 @@ def cut_after(count):
     def answer(handler, data, start):
         extra = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
         length = len(data) - start
-        say(handler, 206 if start else 200, data[start : start + count], Content_Length=length, **extra)
+        say(
+            handler,
+            206 if start else 200,
+            data[start : start + count],
+            Content_Length=length,
+            **extra,
+        )
         handler.close_connection = True
 
     return answer
@@ -85,7 +91,9 @@ def _handler(hub):
 
         def do_GET(self):
             path = self.path.partition("?")[0]
-            hub.requests.append((path, self.headers.get("Range"), self.headers.get("Authorization")))
+            hub.requests.append(
+                (path, self.headers.get("Range"), self.headers.get("Authorization"))
+            )
             if path.startswith("/api/models/"):
                 return self.listing(path.removeprefix("/api/models/").partition("/revision/")[0])
             repo, _, name = path.lstrip("/").partition("/resolve/")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -10,9 +9,10 @@ import sys
 import threading
 
 import pytest
-from hub import COMMIT, body, cut_after, git_sha1, redirect, serve, sha256, status, whole
 
-from keshin.core import download, hub as hub_module
+from hub import COMMIT, body, cut_after, git_sha1, redirect, serve, sha256, status, whole
+from keshin.core import download
+from keshin.core import hub as hub_module
 from keshin.core.download import PART, pull
 from keshin.core.pulled import adopt, check, choose, hub_cache, storage
 from keshin.errors import CheckpointError, DownloadError
@@ -69,7 +69,7 @@ def test_the_hubs_own_library_finds_it(hub):
     from huggingface_hub import hf_hub_download, scan_cache_dir
 
     found = hf_hub_download(REPO, WEIGHTS, cache_dir=hub_cache(), local_files_only=True)
-    assert os.path.samefile(found, weights())
+    assert weights().samefile(found)
     assert [repo.repo_id for repo in scan_cache_dir(hub_cache()).repos] == [REPO]
 
 
@@ -293,7 +293,6 @@ def test_proxies_of_the_environment(hub, monkeypatch):
         port = server.getsockname()[1]
     monkeypatch.delenv("NO_PROXY")
     code = f"""
-import os
 os.environ.update(HF_ENDPOINT='http://hub.invalid', HTTP_PROXY='http://127.0.0.1:{port}')
 from keshin.core.download import pull
 try: pull('m', '{REPO}')

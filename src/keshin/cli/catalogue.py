@@ -10,7 +10,7 @@ from typing import Any
 from keshin import api
 from keshin.core.checkpoint import Checkpoint
 from keshin.core.config import describe
-from keshin.core.library import how_to_get, target
+from keshin.core.library import how_to_get, pulled_models, target
 from keshin.core.pulled import ANY_SHA256, Pulled, compute_digest, lies_here, read_record
 from keshin.errors import CheckpointError
 from keshin.facts.releases import MANY, Release, releases, sources
@@ -30,7 +30,7 @@ def catalogue() -> list[dict[str, Any]]:
         here = pulled is not None or lies_here(release.repo, release.revision, release.layout)
         rows.append({**_known(release), "state": "here" if here else "known"})
     known = set(releases())
-    for pulled in api.pulled_models(records):
+    for pulled in pulled_models(records):
         if pulled.name not in known:
             rows.append({**_other(pulled), "state": "here"})
     return rows
