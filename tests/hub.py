@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,7 +91,7 @@ def _handler(hub):
             pass
 
         def do_GET(self):
-            path = self.path.partition("?")[0]
+            path = re.sub("^http://[^/]+", "", self.path.partition("?")[0])  # as a proxy is asked
             hub.requests.append(
                 (path, self.headers.get("Range"), self.headers.get("Authorization"))
             )

@@ -17,6 +17,7 @@ from keshin.core.foreign import OPENAI_FACTS
 from keshin.core.pulled import hub_cache, storage
 from keshin.core.shapes import expected_shapes
 from keshin.core.tensors import write_tensors
+from keshin.core.tokenizer import Tokenizer
 from keshin.facts.releases import releases
 
 NAME, REPO = "openai/ViT-B-32", "timm/vit_base_patch32_clip_224.openai"
@@ -56,6 +57,15 @@ def made_tensors():
     return {n: dice.standard_normal(s, np.float32).reshape(s) for n, s in shapes.items()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_tokenizer():
+    """Making OpenAI's tokenizer takes half a second: make it once."""
+    tokenizer = Tokenizer.clip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tokenizer, "clip", lambda _length=77: tokenizer)
+        yield
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A tiny model in OpenCLIP's layout, as bytes."""
@@ -80,6 +90,11 @@ def hub(files, monkeypatch):
     with serve({REPO: dict(files), "someone/own": dict(files)}) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+def config(name, **options):
+    """The fact sheet of what ``keshin.load`` would run."""
+    return api.find_checkpoint(name, **options)[0].config
 
 
 def run(*arguments):
@@ -181,14 +196,14 @@ def test_load_fetches_only_when_told(hub):
     ):
         keshin.load(NAME)
     assert hub.requests == []
-    assert keshin.load(NAME, download=True, threads=1).name == NAME
+    assert config(NAME, download=True).name == NAME
     assert hub.requests
 
 
 def test_another_repository(hub):
     name = "hf:someone/own"
     assert run("pull", name).exit_code == 0
-    assert keshin.load(name, threads=1).name == name
+    assert config(name).name == name
     assert answer("models", "--here")[-1]["name"] == name
     assert answer("info", name)["repository"] == "someone/own"
     wrong = run("pull", "hf:nothing")
@@ -206,7 +221,7 @@ def test_damage_is_never_used(hub, files):
     assert offline.exit_code == 1
     assert "The network is switched off" in offline.stderr
     assert run("pull", NAME).exit_code == 0
-    assert keshin.load(NAME, threads=1).name == NAME
+    assert config(NAME).name == NAME
 
 
 def test_what_another_program_fetched_is_found(hub):
@@ -215,7 +230,7 @@ def test_what_another_program_fetched_is_found(hub):
         record.unlink()  # as if keshin had never been there
     hub.requests.clear()
     assert answer("models", "--here")[-1]["state"] == "here"
-    assert keshin.load(NAME, threads=1).name == NAME
+    assert config(NAME).name == NAME
     assert hub.requests == []
 
 
@@ -296,11 +311,10 @@ def test_facts_beside_a_file(tmp_path, files):
     path.write_bytes(files[WEIGHTS])
     beside = tmp_path / "weights.facts.json"
     beside.write_text('{"like": "openai/ViT-B-32", "head_width": 4}')
-    model = keshin.load(path, threads=1)
-    assert model.config.vision.activation == "quick_gelu"
-    assert model.config.vision.heads == 2
+    sheet = config(path)
+    assert (sheet.vision.activation, sheet.vision.heads) == ("quick_gelu", 2)
     beside.write_text('{"like": "laion2b/ViT-B-32", "head_width": 4}')
-    assert keshin.load(path, threads=1).config.vision.activation == "gelu"  # converted anew
+    assert config(path).vision.activation == "gelu"  # converted anew
     with pytest.raises(
         keshin.CheckpointError, match=r"says that head_width is 4, but facts= says 8"
     ):
@@ -317,7 +331,7 @@ def test_facts_in_python(tmp_path, files):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(files[WEIGHTS])
     stated = {"like": "openai/ViT-B-32", "head_width": 4}
-    assert keshin.load(path, facts=stated, threads=1).config.text.heads == 2
+    assert config(path, facts=stated).text.heads == 2
     (tmp_path / "folder").mkdir()
     sheet = {"model_cfg": OPEN_CLIP["model_cfg"]}  # says nothing of mean and std
     (tmp_path / "folder" / CONFIG).write_text(json.dumps(sheet))
@@ -327,7 +341,7 @@ def test_facts_in_python(tmp_path, files):
     (tmp_path / "folder" / "facts.json").write_text(
         json.dumps({k: PICTURE[k] for k in ("mean", "std")})
     )
-    assert keshin.load(tmp_path / "folder", threads=1).config.preprocess.mean == PICTURE["mean"]
+    assert config(tmp_path / "folder").preprocess.mean == PICTURE["mean"]
 
 
 def test_an_original_file_is_recognised_by_its_hash(tmp_path, files, monkeypatch):
@@ -339,4 +353,4 @@ def test_an_original_file_is_recognised_by_its_hash(tmp_path, files, monkeypatch
     monkeypatch.setattr(stated.releases, "by_sha256", lambda _digest: get(NAME))
     with pytest.raises(keshin.CheckpointError, match="head_width 64 does not divide"):
         keshin.load(path)  # the table's facts were taken, and this tiny model has others
-    assert keshin.load(path, facts={"head_width": 4}, threads=1).config.vision.heads == 2
+    assert config(path, facts={"head_width": 4}).vision.heads == 2

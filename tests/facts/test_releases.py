@@ -128,7 +128,7 @@ def test_the_table_costs_nothing_until_it_is_asked():
         f"import sys; sys.path.insert(0, {str(Path(keshin.__file__).parents[1])!r})\n"
         "import keshin.api\n"
         "from keshin.facts import releases\n"
-        "print(releases.releases.cache_info().currsize,"
+        "print(releases._table.cache_info().currsize,"
         " [m for m in ('huggingface_hub', 'httpx2', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -123,10 +123,12 @@ def _transfer(hub: Hub, url: str, file: Remote, part: Path, progress: Progress) 
 def _attempt(hub: Hub, url: str, file: Remote, part: Path, progress: Progress) -> None:
     """One request for the rest of a file; may end early."""
     import httpx2
-    from huggingface_hub.utils import build_hf_headers, get_session
+    from huggingface_hub import get_session, utils
 
     here = part.stat().st_size
-    headers = build_hf_headers(library_name="keshin", library_version=__version__)
+    headers = utils.build_hf_headers(  # type: ignore[attr-defined]  # exported lazily
+        library_name="keshin", library_version=__version__
+    )
     headers["Accept-Encoding"] = "identity"
     if here:
         headers["Range"] = f"bytes={here}-"
@@ -185,11 +187,11 @@ def _make_room(home: Path, files: list[Remote]) -> None:
 @contextlib.contextmanager
 def _alone(home: Path, file: Remote) -> Iterator[None]:
     """No other process fetches the same file meanwhile; the hub's library keeps to this lock."""
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub import utils
 
     lock = home.parent / ".locks" / home.name / f"{file.digest}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(lock):
+    with utils.WeakFileLock(lock):  # type: ignore[attr-defined]  # exported lazily
         yield
 
 

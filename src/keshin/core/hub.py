@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keshin import __version__
 from keshin.core.pulled import HEX_SHA1, HEX_SHA256
-from keshin.errors import DownloadError
+from keshin.errors import CheckpointError, DownloadError
 
 if TYPE_CHECKING:
     import httpx2
@@ -73,10 +73,10 @@ class Hub:
     def listing(self) -> tuple[str, dict[str, Any]]:
         """The commit, and what the hub says of each file."""
         patience = Patience(f"The list of files of {self.repo}")
-        while True:
+        info = None
+        while info is None:
             try:
                 info = self._ask()
-                break
             except Again as again:
                 patience.wait(again)
         if not HEX_SHA1.fullmatch(info.sha or ""):
@@ -101,6 +101,8 @@ class Hub:
             ) from error
         except errors.RevisionNotFoundError as error:
             raise DownloadError(f"{self.repo} has no revision '{self.revision}'.") from error
+        except errors.HFValidationError as error:
+            raise CheckpointError(f"'{self.repo}' is no name of a repository: {error}") from error
         except errors.OfflineModeIsEnabled as error:
             raise DownloadError("The network is switched off by HF_HUB_OFFLINE.") from error
         except errors.HfHubHTTPError as error:

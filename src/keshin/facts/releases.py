@@ -122,12 +122,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 @cache
 def releases() -> Mapping[str, Release]:
     """All rows by name, in the order of the table."""
-    return {row.name: row for row in rows(tomllib.loads(TABLE.read_text(encoding="utf-8")))}
+    return {row.name: row for row in rows(_table())}
 
 
 def sources() -> Mapping[str, str]:
     """The sources of the accuracies in full, by the word in ``Release.source``."""
-    content: dict[str, str] = tomllib.loads(TABLE.read_text(encoding="utf-8"))["sources"]
+    content: dict[str, str] = _table()["sources"]
     return content
 
 
@@ -175,6 +175,11 @@ def by_sha256(digest: str) -> Release | None:
 def original_names() -> frozenset[str]:
     """The names of the original files, whatever is in them."""
     return frozenset(row.original.file for row in releases().values() if row.original)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
 
 
 @cache
