@@ -172,11 +172,6 @@ def by_sha256(digest: str) -> Release | None:
     )
 
 
-def original_names() -> frozenset[str]:
-    """The names of the original files, whatever is in them."""
-    return frozenset(row.original.file for row in releases().values() if row.original)
-
-
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads(TABLE.read_text(encoding="utf-8"))
