@@ -1,4 +1,4 @@
-"""Commands that use a model as it is: ``classify``, ``models``, ``info``.
+"""Commands that use a model as it is: ``classify``.
 
 This module only declares them. What they need is imported when they run, so that ``--help`` is
 instant.
@@ -6,18 +6,12 @@ instant.
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from keshin.cli.main import FAILED
-
-if TYPE_CHECKING:
-    from keshin.core.checkpoint import Checkpoint
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -143,73 +137,3 @@ def classify(
     if failures:
         click.echo(f"{failures} of {len(files)} pictures could not be read.", err=True)
         ctx.exit(FAILED)
-
-
-@click.command(short_help="List the models that come with keshin.")
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
-    show_default=True,
-)  # fmt: skip
-def models(form: str) -> None:
-    """List the models that come with keshin.
-
-    \b
-    Example:
-      keshin models
-    """
-    from keshin import api
-    from keshin.cli.reports import print_rows
-
-    found = [_summary(api.find_checkpoint(name)[0]) for name in api.embedded_models()]
-    if form == "json":
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
-    elif not found:
-        click.echo("This installation holds no model; give --model a folder.", err=True)
-    else:
-        print_rows(found, sys.stdout)
-
-
-@click.command(short_help="Show the facts of a model.")
-@click.argument("model", metavar="NAME|FOLDER")
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
-    show_default=True,
-)  # fmt: skip
-def info(model: str, form: str) -> None:
-    """Show the facts of a model: what its towers are, and what is done to pictures and texts.
-
-    \b
-    Example:
-      keshin info mini
-    """
-    from keshin import api
-    from keshin.cli.reports import print_facts
-    from keshin.core.config import describe
-
-    checkpoint, origin = api.find_checkpoint(model)
-    facts = {
-        **_summary(checkpoint),
-        "origin": origin,
-        "logit_scale": checkpoint.logit_scale,
-        "fingerprint": checkpoint.fingerprint,
-        "facts": describe(checkpoint.config),
-    }
-    if form == "json":
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
-    else:
-        print_facts(facts, sys.stdout)
-
-
-def _summary(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a list of models says of each."""
-    config, infos = checkpoint.config, checkpoint.tensors.infos.values()
-    return {
-        "name": config.name,
-        "parameters": sum(math.prod(info.shape) for info in infos),
-        "bytes": sum(info.nbytes for info in infos),
-        "image": list(config.vision.image_size),
-        "embedding": config.embed_dim,
-        "context": config.text.context_length,
-        "licence": config.licence,
-        "source": config.source,
-    }
