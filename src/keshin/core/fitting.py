@@ -67,16 +67,19 @@ def fit(
     return resize(image, whole, kernel).crop(box)
 
 
+def is_large(size: Size, facts: PreprocessFacts, times: float = MARGIN) -> bool:
+    """Whether both sides are so many times as long as the tower needs, however it is turned."""
+    return min(size) >= times * max(facts.size)
+
+
 def draft(image: Image.Image, facts: PreprocessFacts) -> int:
     """Ask the decoder of a JPEG that is not yet decoded for less; returns 1, 2, 4 or 8: by how much
     both sides will be divided, rounded up."""
     if not hasattr(image, "draft") or image.format not in ("JPEG", "MPO"):
         return 1
-    (wide, high), (height, width) = image.size, facts.size
-    # Whichever way the picture will be turned: for a square tower this loses nothing.
-    room = min(wide, high) / max(width, height) / MARGIN
+    wide, high = image.size
     for part in (8, 4, 2):
-        if part <= room:
+        if is_large(image.size, facts, MARGIN * part):
             image.draft(None, (wide // part, high // part))
             return part if image.size == (-(-wide // part), -(-high // part)) else 1
     return 1

@@ -20,7 +20,8 @@ over ``Limits.pixels``      PictureError from the header, before anything is dec
 folder, FIFO, device        PictureError; nothing is waited for. PostScript is never run
 
 ``fast`` is ``exact`` but for the resize: a JPEG is decoded at a half, a quarter or an eighth where
-that is still twice as large as needed (see ``keshin.core.fitting``; docs/decisions.md has the drift).
+that is still twice as large as needed (see ``keshin.core.fitting``; docs/decisions.md has the
+drift). Pictures less than twice as large as needed have the bits of ``exact``.
 
 A crop never needs padding: the short side is scaled to the crop, and the long one is not shorter.
 Where a Pillow image is passed, ``exact`` turns it upright too, unless ``open_picture`` did so.
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keshin.core.config import PreprocessFacts
-from keshin.core.fitting import draft, fit, fit_fast
+from keshin.core.fitting import draft, fit, fit_fast, is_large
 from keshin.core.picture_files import (
     DEFAULT_LIMITS,
     SUFFIXES,
@@ -160,10 +161,11 @@ def fitted(
                     small = fit(image, facts, name, limits)
                 else:
                     turn, plain = turn_of(image), _plain(image, name)
-                    if mode == "exact":
-                        small = fit(plain, facts, name, limits, turn)
+                    size = full if full[0] else plain.size
+                    if mode == "fast" and (part > 1 or is_large(size, facts)):
+                        small = fit_fast(plain, size, part, facts, turn)
                     else:
-                        small = fit_fast(plain, full if full[0] else plain.size, part, facts, turn)
+                        small = fit(plain, facts, name, limits, turn)
                 return np.asarray(small.convert("RGB"))
         except PictureError:
             raise

@@ -1,0 +1,348 @@
+"""Stored embeddings: vectors of picture files, kept on disk, so that no file is encoded twice.
+
+Two kinds of file lie in one folder, and they are plain SQLite:
+
+- ``files.sqlite``: path -> size, time, inode -> sha256 of the content. A file whose state is as it
+  was need not be opened. It serves every model.
+- ``<model>-<key>.sqlite``: sha256 of the content -> vector, float32, with a checksum. The key is made
+  of all that changes a vector: weights and facts (the fingerprint), how pictures are read, how the
+  towers compute. So no vector is ever taken for another model's, and a renamed file is known.
+
+A state is trusted only if the file was at rest when it was read: one that was changed less than
+two seconds before might change again without its time showing it (file systems count time in steps
+of up to two seconds), so it is read once more in the next run.
+
+Files that cannot be read are not remembered: they are tried and named in every run, since what is
+missing may be a plugin. Vectors are as the towers gave them, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from keshin.core.picture_files import name_of
+from keshin.core.pictures import Failure, fitted
+from keshin.encode.database import Database
+from keshin.encode.encoder import Encoder
+from keshin.encode.pipeline import Item, Pixels, Vector, grouped
+
+FORMAT = 1
+"""Raise it when preprocessing or a graph changes vectors for the same facts."""
+AT_ONCE = 500
+REST_NS = 2_000_000_000
+WHOLE = 64 << 20
+"""Files up to this size are read once, into memory, for the hash and the decoder."""
+FLUSH_SECONDS = 2.0
+FILES = "files.sqlite"
+FILES_SCHEMA = (
+    "CREATE TABLE files(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, "
+    "read_ns INTEGER, content BLOB) WITHOUT ROWID"
+)
+VECTORS_SCHEMA = (
+    "CREATE TABLE vectors(content BLOB PRIMARY KEY, vector BLOB, checksum INTEGER);"
+    "CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT)"
+)
+PUT_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
+PUT_VECTOR = "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)"
+PUT_FACT = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
+GET_FACTS = "SELECT name, value FROM facts WHERE name IN ({})"
+GET_FILES = "SELECT * FROM files WHERE path IN ({})"
+GET_VECTORS = "SELECT content, vector, checksum FROM vectors WHERE content IN ({})"
+
+
+@dataclass
+class Counts:
+    """How far a run is."""
+
+    cached: int = 0
+    new: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        """All of them."""
+        return self.cached + self.new + self.failed
+
+    def add(self, item: Embedded) -> None:
+        """Count one more."""
+        self.failed += item.error is not None
+        self.cached += item.cached
+        self.new += item.vector is not None and not item.cached
+
+
+class Embedded(Item):
+    """A picture file and its ``vector`` or ``error``."""
+
+    def __init__(
+        self,
+        index: int,
+        path: str,
+        encoder: Encoder,
+        known: Callable[[list[bytes]], dict[bytes, Vector]],
+    ) -> None:
+        super().__init__(index, name_of(path))
+        self.path = path
+        """As it was given."""
+        self.content: bytes = b""
+        """sha256 of the file; empty if it could not be read."""
+        self.cached = False
+        """Whether the vector was there already."""
+        self.size = self.mtime_ns = self.inode = self.read_ns = -1
+        self.fresh = False
+        """Whether the content was read in this run."""
+        self._facts, self._mode, self._known = encoder.config.preprocess, encoder.decode, known
+        try:
+            self._at_rest(os.stat(path))
+        except (OSError, ValueError):
+            pass  # reading it says why
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What tells that a file is as it was: size, time of change, inode."""
+        return self.size, self.mtime_ns, self.inode
+
+    def read(self) -> Pixels | None:
+        """In some thread: hash the file, and decode it if its content is not known."""
+        source = self._content()
+        if self.content and (known := self._known([self.content])):
+            self.vector, self.cached = known[self.content], True
+            return None
+        given = self.path if source is None else source
+        return fitted(given, self._facts, mode=self._mode, name=self.name)
+
+    def _at_rest(self, found: os.stat_result) -> bool:
+        """Take the state of a regular file; whether it is the one already taken."""
+        before = self.state
+        if stat.S_ISREG(found.st_mode):
+            self.size, self.mtime_ns = found.st_size, found.st_mtime_ns
+            self.inode = found.st_ino & 0x7FFF_FFFF_FFFF_FFFF  # what SQLite can hold
+        return before == self.state
+
+    def _content(self) -> bytes | None:
+        """Set ``content``; gives the file's bytes if it is not too large to be held. What cannot be
+        read here cannot be decoded either, and that has the better sentence."""
+        if self.size < 0:
+            return None
+        try:
+            with open(self.path, "rb") as file:
+                self.read_ns = time.time_ns()
+                still = self._at_rest(os.fstat(file.fileno()))
+                data = file.read() if self.size <= WHOLE else None
+                digest = hashlib.sha256(data) if data is not None else _digest(file)
+                still = self._at_rest(os.fstat(file.fileno()))
+        except (OSError, ValueError):
+            return None
+        self.content, self.fresh = digest.digest(), still
+        return data
+
+
+class Store:
+    """The stored embeddings of one encoder. ``open_store`` makes one; use it in a ``with``."""
+
+    def __init__(self, folder: Path, encoder: Encoder, on_warning: Callable[[str], None]) -> None:
+        self.encoder = replace(encoder)  # its key must fit, whatever is set on the other
+        self.counts = Counts()
+        facts = _facts(encoder)
+        key = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
+        name = re.sub(r"[^\w.-]+", "-", encoder.config.name)[:60]
+        self._files = Database(folder / FILES, FILES_SCHEMA, FORMAT, on_warning)
+        quiet = on_warning if self._files.writable else _silent  # one sentence for one folder
+        self._vectors = Database(folder / f"{name}-{key}.sqlite", VECTORS_SCHEMA, FORMAT, quiet)
+        if not self._vectors.select(GET_FACTS, ["format"]):
+            for fact in facts.items():
+                self._vectors.add(PUT_FACT, fact)
+        self._on_warning = on_warning
+        self._flushed = time.monotonic()
+        self._damaged = False
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not yet written."""
+        self._vectors.close()
+        self._files.close()
+
+    def embed(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        progress: Callable[[Counts], None] | None = None,
+    ) -> Iterator[Embedded]:
+        """Each file in order, with its vector or its error; encoded only if it is not known.
+
+        ``paths`` is taken from as needed, memory is bounded whatever its length. What was encoded
+        is on disk after ``FLUSH_SECONDS`` or when the iterator ends, also by an interrupt.
+        ``progress`` is called after each file.
+        """
+        counts = self.counts = Counts()
+        try:
+            for item in self.encoder.pipeline().run(self._items(paths)):
+                self._keep(item)
+                counts.add(item)
+                if progress:
+                    progress(counts)
+                yield item
+        finally:
+            self._flush()
+
+    def try_images(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        progress: Callable[[Counts], None] | None = None,
+    ) -> Iterator[tuple[list[int], Vector, list[Failure]]]:
+        """The same in groups, as ``Encoder.try_images`` gives them."""
+        items = self.embed(paths, progress=progress)
+        return grouped(items, self.encoder.batch_size, self.encoder.config.embed_dim)
+
+    def vectors_of(self, contents: list[bytes]) -> dict[bytes, Vector]:
+        """The vectors that are known, by sha256 of the content. May be called from any thread."""
+        known: dict[bytes, Vector] = {}
+        length = 4 * self.encoder.config.embed_dim
+        for content, vector, checksum in self._vectors.select(GET_VECTORS, contents):
+            if len(vector) == length and _checksum(content, vector) == checksum:
+                known[content] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
+            elif not self._damaged:
+                self._damaged = True
+                self._on_warning(
+                    f"The cache '{self._vectors.path}' has damaged vectors; they are made anew."
+                )
+        return known
+
+    def _items(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedded]:
+        """The files, those that are known done already."""
+        source, index = iter(paths), 0
+        folders: dict[str, str] = {}
+        while some := [os.fspath(path) for path in islice(source, AT_ONCE)]:
+            items = [Embedded(index + n, path, self.encoder, self.vectors_of) for n, path in enumerate(some)]
+            index += len(items)
+            keys = [_key(item.path, folders) for item in items]
+            rows = {row[0]: row[1:] for row in self._files.select(GET_FILES, keys)}
+            for item, key in zip(items, keys, strict=True):
+                *state, read_ns, content = rows.get(key, (None, None, None, 0, b""))
+                if tuple(state) == item.state and read_ns - item.mtime_ns > REST_NS:
+                    item.content = content
+            known = self.vectors_of(list({item.content for item in items if item.content}))
+            for item in items:
+                item.vector = known.get(item.content)
+                item.cached = item.vector is not None
+            yield from items
+
+    def _keep(self, item: Embedded) -> None:
+        if item.vector is None:
+            return
+        if not item.cached and item.content:
+            data = item.vector.astype("<f4").tobytes()
+            self._vectors.add(PUT_VECTOR, (item.content, data, _checksum(item.content, data)))
+        if item.fresh:
+            row = (_key(item.path, {}), *item.state, item.read_ns, item.content)
+            self._files.add(PUT_FILE, row)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Vectors first: a hash without a vector would be read again, but cheaply."""
+        self._vectors.flush()
+        self._files.flush()
+        self._flushed = time.monotonic()
+
+
+def open_store(
+    folder: str | os.PathLike[str],
+    encoder: Encoder,
+    *,
+    on_warning: Callable[[str], None] | None = None,
+) -> Store | None:
+    """The stored embeddings of ``encoder`` in ``folder``, which is made if it is not there.
+
+    None if the encoder has no fingerprint, so that its vectors belong to no model. Nothing that
+    happens to the folder stops the work: ``on_warning`` gets the sentence, by default a warning.
+    """
+    if not encoder.fingerprint:
+        return None
+    return Store(Path(folder), encoder, on_warning or _warn)
+
+
+def embed(
+    encoder: Encoder,
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    progress: Callable[[Counts], None] | None = None,
+) -> Iterator[Embedded]:
+    """The same as ``Store.embed`` without anything stored."""
+    counts = Counts()
+    items = (
+        Embedded(n, os.fspath(path), encoder, lambda contents: {}) for n, path in enumerate(paths)
+    )
+    for item in encoder.pipeline().run(items):
+        counts.add(item)
+        if progress:
+            progress(counts)
+        yield item
+
+
+def _facts(encoder: Encoder) -> dict[str, str]:
+    """All that changes a vector, and what people want to know."""
+    preprocess: Any = msgspec.json.encode(encoder.config.preprocess).decode()
+    return {
+        "decode": encoder.decode,
+        "dimensions": str(encoder.config.embed_dim),
+        "fingerprint": encoder.fingerprint,
+        "format": str(FORMAT),
+        "model": encoder.config.name,
+        "precision": encoder.precision,
+        "preprocess": preprocess,
+    }
+
+
+def _key(path: str, folders: dict[str, str]) -> bytes:
+    """The absolute path; ``folders`` remembers those of folders, which repeat."""
+    folder, name = os.path.split(path)
+    if (absolute := folders.get(folder)) is None:
+        folders.clear() if len(folders) > 1000 else None
+        absolute = folders[folder] = os.path.abspath(folder)
+    return os.fsencode(os.path.join(absolute, name))
+
+
+def _checksum(content: bytes, vector: bytes) -> int:
+    return zlib.crc32(vector, zlib.crc32(content))
+
+
+def _digest(file: Any) -> Any:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest
+
+
+def _silent(message: str) -> None:
+    del message
+
+
+def _warn(message: str) -> None:
+    import warnings
+
+    warnings.warn(message, stacklevel=3)
