@@ -27,7 +27,7 @@ from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from keshin.encode.embeddings import Counts, Embedded
+    from keshin.encode.embedded import Counts, Embedded
 
 DEFAULT_MODEL = "mini"
 EMBEDDED = Path(__file__).parent / "models"
@@ -87,7 +87,8 @@ class Model:
         Arguments: ``progress``: called after each file with the numbers of those that were cached,
         new and failed.
         """
-        from keshin.encode.embeddings import embed, open_store
+        from keshin.encode.embedded import embed
+        from keshin.encode.embeddings import open_store
 
         found = find_pictures(paths)
         store = open_store(embeddings_folder(), self.encoder) if cache else None

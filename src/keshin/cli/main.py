@@ -20,6 +20,8 @@ COMMANDS = {
     "classify": ("keshin.cli.infer:classify", "Say which of some labels fits each picture."),
     "models": ("keshin.cli.infer:models", "List the models that come with keshin."),
     "info": ("keshin.cli.infer:info", "Show the facts of a model."),
+    "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "cache": ("keshin.cli.embed:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",

@@ -268,9 +268,7 @@ def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
                 yield path
 
 
-def _inside(
-    path: Path, seen: set[tuple[int, int]]
-) -> Iterator[tuple[Path, bool, bool]]:
+def _inside(path: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool, bool]]:
     """The folders and pictures of a folder, in order; nothing if it was seen. Only names are held,
     and no file is touched: what a name is, the listing of its folder says."""
     state = os.stat(path)
@@ -282,7 +280,7 @@ def _inside(
     return (
         (path / name, folder, False)
         for name, folder in names
-        if folder or os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122: for speed
+        if folder or os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - for speed
     )
 
 

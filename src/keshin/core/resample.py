@@ -81,7 +81,8 @@ def _mirrors(length: int, scaled: int, kernel: str) -> bool:
     places, mirrored = column * length + at, (scaled - 1 - column) * length + (length - 1 - at)
     one, other = np.argsort(places), np.argsort(mirrored)
     return bool(
-        np.array_equal(places[one], mirrored[other]) and np.array_equal(weights[one], weights[other])
+        np.array_equal(places[one], mirrored[other])
+        and np.array_equal(weights[one], weights[other])
     )
 
 

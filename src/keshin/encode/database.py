@@ -3,8 +3,8 @@
 SQLite makes it safe for several processes and against ``kill -9``. What is added here: a file that
 is damaged, or from another version, is made anew; a folder that may not be written is only read; a
 full disk ends the writing; each is said once, in a sentence. A rollback journal and not WAL, since
-WAL does not work on network drives. Rows are kept in memory until ``flush``, so that other processes
-never wait longer than one short transaction takes.
+WAL does not work on network drives. Rows are kept in memory until ``flush``, so that other
+processes never wait longer than one short transaction takes.
 """
 
 from __future__ import annotations
@@ -149,6 +149,18 @@ class Database:
 
     def _say(self, what: str) -> None:
         self._on_warning(f"The cache '{self.path}' {what}.")
+
+
+def look(path: Path, question: str) -> list[Row]:
+    """The answer of a file that is only read, as it is; nothing if it has none."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        try:
+            return connection.execute(question).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return []
 
 
 def _code(error: sqlite3.Error) -> int:

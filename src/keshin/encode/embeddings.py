@@ -4,9 +4,9 @@ Two kinds of file lie in one folder, and they are plain SQLite:
 
 - ``files.sqlite``: path -> size, time, inode -> sha256 of the content. A file whose state is as it
   was need not be opened. It serves every model.
-- ``<model>-<key>.sqlite``: sha256 of the content -> vector, float32, with a checksum. The key is made
-  of all that changes a vector: weights and facts (the fingerprint), how pictures are read, how the
-  towers compute. So no vector is ever taken for another model's, and a renamed file is known.
+- ``<model>-<key>.sqlite``: sha256 of the content -> vector, float32, with a checksum. The key is
+  made of all that changes a vector: weights and facts (the fingerprint), how pictures are read, how
+  the towers compute. So no vector is ever taken for another model's, and a renamed file is known.
 
 A state is trusted only if the file was at rest when it was read: one that was changed less than
 two seconds before might change again without its time showing it (file systems count time in steps
@@ -21,11 +21,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -34,18 +33,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from keshin.core.picture_files import name_of
-from keshin.core.pictures import Failure, fitted
-from keshin.encode.database import Database
+from keshin.core.pictures import Failure
+from keshin.encode.database import Database, look
+from keshin.encode.embedded import Counts, Embedded
 from keshin.encode.encoder import Encoder
-from keshin.encode.pipeline import Item, Pixels, Vector, grouped
+from keshin.encode.pipeline import Vector, grouped
 
 FORMAT = 1
 """Raise it when preprocessing or a graph changes vectors for the same facts."""
 AT_ONCE = 500
 REST_NS = 2_000_000_000
-WHOLE = 64 << 20
-"""Files up to this size are read once, into memory, for the hash and the decoder."""
 FLUSH_SECONDS = 2.0
 FILES = "files.sqlite"
 FILES_SCHEMA = (
@@ -62,92 +59,6 @@ PUT_FACT = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
 GET_FACTS = "SELECT name, value FROM facts WHERE name IN ({})"
 GET_FILES = "SELECT * FROM files WHERE path IN ({})"
 GET_VECTORS = "SELECT content, vector, checksum FROM vectors WHERE content IN ({})"
-
-
-@dataclass
-class Counts:
-    """How far a run is."""
-
-    cached: int = 0
-    new: int = 0
-    failed: int = 0
-
-    @property
-    def done(self) -> int:
-        """All of them."""
-        return self.cached + self.new + self.failed
-
-    def add(self, item: Embedded) -> None:
-        """Count one more."""
-        self.failed += item.error is not None
-        self.cached += item.cached
-        self.new += item.vector is not None and not item.cached
-
-
-class Embedded(Item):
-    """A picture file and its ``vector`` or ``error``."""
-
-    def __init__(
-        self,
-        index: int,
-        path: str,
-        encoder: Encoder,
-        known: Callable[[list[bytes]], dict[bytes, Vector]],
-    ) -> None:
-        super().__init__(index, name_of(path))
-        self.path = path
-        """As it was given."""
-        self.content: bytes = b""
-        """sha256 of the file; empty if it could not be read."""
-        self.cached = False
-        """Whether the vector was there already."""
-        self.size = self.mtime_ns = self.inode = self.read_ns = -1
-        self.fresh = False
-        """Whether the content was read in this run."""
-        self._facts, self._mode, self._known = encoder.config.preprocess, encoder.decode, known
-        try:
-            self._at_rest(os.stat(path))
-        except (OSError, ValueError):
-            pass  # reading it says why
-
-    @property
-    def state(self) -> tuple[int, int, int]:
-        """What tells that a file is as it was: size, time of change, inode."""
-        return self.size, self.mtime_ns, self.inode
-
-    def read(self) -> Pixels | None:
-        """In some thread: hash the file, and decode it if its content is not known."""
-        source = self._content()
-        if self.content and (known := self._known([self.content])):
-            self.vector, self.cached = known[self.content], True
-            return None
-        given = self.path if source is None else source
-        return fitted(given, self._facts, mode=self._mode, name=self.name)
-
-    def _at_rest(self, found: os.stat_result) -> bool:
-        """Take the state of a regular file; whether it is the one already taken."""
-        before = self.state
-        if stat.S_ISREG(found.st_mode):
-            self.size, self.mtime_ns = found.st_size, found.st_mtime_ns
-            self.inode = found.st_ino & 0x7FFF_FFFF_FFFF_FFFF  # what SQLite can hold
-        return before == self.state
-
-    def _content(self) -> bytes | None:
-        """Set ``content``; gives the file's bytes if it is not too large to be held. What cannot be
-        read here cannot be decoded either, and that has the better sentence."""
-        if self.size < 0:
-            return None
-        try:
-            with open(self.path, "rb") as file:
-                self.read_ns = time.time_ns()
-                still = self._at_rest(os.fstat(file.fileno()))
-                data = file.read() if self.size <= WHOLE else None
-                digest = hashlib.sha256(data) if data is not None else _digest(file)
-                still = self._at_rest(os.fstat(file.fileno()))
-        except (OSError, ValueError):
-            return None
-        self.content, self.fresh = digest.digest(), still
-        return data
 
 
 class Store:
@@ -184,6 +95,11 @@ class Store:
         """Write what is not yet written."""
         self._vectors.close()
         self._files.close()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether new vectors are written."""
+        return self._vectors.writable
 
     def embed(
         self,
@@ -237,7 +153,10 @@ class Store:
         source, index = iter(paths), 0
         folders: dict[str, str] = {}
         while some := [os.fspath(path) for path in islice(source, AT_ONCE)]:
-            items = [Embedded(index + n, path, self.encoder, self.vectors_of) for n, path in enumerate(some)]
+            items = [
+                Embedded(index + n, path, self.encoder, self.vectors_of)
+                for n, path in enumerate(some)
+            ]
             index += len(items)
             keys = [_key(item.path, folders) for item in items]
             rows = {row[0]: row[1:] for row in self._files.select(GET_FILES, keys)}
@@ -286,22 +205,28 @@ def open_store(
     return Store(Path(folder), encoder, on_warning or _warn)
 
 
-def embed(
-    encoder: Encoder,
-    paths: Iterable[str | os.PathLike[str]],
-    *,
-    progress: Callable[[Counts], None] | None = None,
-) -> Iterator[Embedded]:
-    """The same as ``Store.embed`` without anything stored."""
-    counts = Counts()
-    items = (
-        Embedded(n, os.fspath(path), encoder, lambda contents: {}) for n, path in enumerate(paths)
-    )
-    for item in encoder.pipeline().run(items):
-        counts.add(item)
-        if progress:
-            progress(counts)
-        yield item
+def stored_files(folder: Path) -> list[dict[str, str | int]]:
+    """What lies in a folder of stored embeddings: a row for each file, with its facts."""
+    rows: list[dict[str, str | int]] = []
+    for path in sorted(folder.glob("*.sqlite")):
+        table = "files" if path.name == FILES else "vectors"
+        count = look(path, f"SELECT count(*) FROM {table}")  # noqa: S608 - one of these two
+        facts = dict(look(path, "SELECT name, value FROM facts")) if table == "vectors" else {}
+        rows.append({
+            "file": path.name, "holds": table, "rows": count[0][0] if count else 0,
+            "bytes": path.stat().st_size,
+            **{name: str(facts.get(name, "")) for name in ("model", "decode", "precision")},
+        })  # fmt: skip
+    return rows
+
+
+def clear_stored(folder: Path) -> int:
+    """Delete the stored embeddings of a folder, and nothing else there; the bytes that it freed."""
+    freed = 0
+    for path in (*folder.glob("*.sqlite-journal"), *folder.glob("*.sqlite")):
+        freed += path.stat().st_size
+        path.unlink()
+    return freed
 
 
 def _facts(encoder: Encoder) -> dict[str, str]:
@@ -323,19 +248,12 @@ def _key(path: str, folders: dict[str, str]) -> bytes:
     folder, name = os.path.split(path)
     if (absolute := folders.get(folder)) is None:
         folders.clear() if len(folders) > 1000 else None
-        absolute = folders[folder] = os.path.abspath(folder)
+        absolute = folders[folder] = os.path.abspath(folder)  # noqa: PTH100 - for speed
     return os.fsencode(os.path.join(absolute, name))
 
 
 def _checksum(content: bytes, vector: bytes) -> int:
     return zlib.crc32(vector, zlib.crc32(content))
-
-
-def _digest(file: Any) -> Any:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest
 
 
 def _silent(message: str) -> None:

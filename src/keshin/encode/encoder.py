@@ -17,7 +17,7 @@ import numpy.typing as npt
 from keshin.core.config import Config
 from keshin.core.pictures import Failure, Mode, Picture, normalised, preprocess
 from keshin.core.tokenizer import Tokenizer, Truncation
-from keshin.encode.pipeline import Pipeline, PictureItem, grouped
+from keshin.encode.pipeline import PictureItem, Pipeline, grouped
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -124,6 +124,7 @@ class Encoder:
             batch = np.ascontiguousarray(ids[rows, :length])
             vectors[rows] = _unit(self.towers.text_features(batch, tokens.ends[rows]))
         return vectors
+
 
 def _unit(features: FloatArray) -> FloatArray:
     length = np.linalg.norm(features, axis=1, keepdims=True)
