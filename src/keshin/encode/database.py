@@ -27,11 +27,13 @@ class Database:
     """One file with the tables of ``schema``. Safe to use from several threads."""
 
     def __init__(
-        self, path: Path, schema: str, version: int, on_warning: Callable[[str], None]
+        self, path: Path, schema: str, version: int, on_warning: Callable[[str, bool], None]
     ) -> None:
+        """``on_warning`` gets a sentence, and whether nothing more is kept from then on."""
         self.path = path
         self.writable = True
         self._schema, self._version, self._on_warning = schema, version, on_warning
+        self._table = schema.split("(")[0].split()[-1]
         self._lock = threading.RLock()
         self._pending: dict[str, list[Row]] = {}
         self._connection: sqlite3.Connection | None = None
@@ -43,8 +45,7 @@ class Database:
         rows: list[Row] = []
         for start in range(0, len(keys), MANY):
             some = keys[start : start + MANY]
-            sql = question.format(",".join("?" * len(some)))
-            rows += self._do(lambda c, sql=sql, some=some: c.execute(sql, some).fetchall()) or []
+            rows += self._do(_ask, question.format(",".join("?" * len(some))), some) or []
         return rows
 
     def add(self, statement: str, row: Row) -> None:
@@ -57,7 +58,7 @@ class Database:
         """Write what waits, all of it or nothing."""
         with self._lock:
             if self._pending and self.writable:
-                self._do(lambda connection: _write(connection, self._pending))
+                self._do(_write, self._pending)
             self._pending = {}  # not reached by an interrupt: the next flush has them then
 
     def close(self) -> None:
@@ -68,13 +69,13 @@ class Database:
                 self._connection.close()
             self._connection = None
 
-    def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _do(self, work: Callable[..., Any], *arguments: object) -> Any:
         """``work`` on the file; None where that fails, after a sentence about it."""
         with self._lock:
             if self._connection is None:
                 return None
             try:
-                return work(self._connection)
+                return work(self._connection, *arguments)
             except sqlite3.Error as error:
                 self._failed(error)
                 return None
@@ -84,7 +85,7 @@ class Database:
             self._rebuild()
         elif self.writable:
             self.writable = False
-            self._say(f"cannot be written any more ({error}); what is new is not kept")
+            self._say(f"cannot be written any more ({error}); what is new is not kept", last=True)
 
     def _open(self) -> None:
         with self._lock:
@@ -101,10 +102,11 @@ class Database:
         self.writable = False
         try:
             self._connect("ro")
-            self._say(f"may not be written ({error}); it is used, but what is new is not kept")
+            said = f"may not be written ({error}); it is used, but what is new is not kept"
+            self._say(said, last=True)
         except (sqlite3.Error, OSError):
             self._connection = None
-            self._say(f"cannot be used ({error}); the work is done without it")
+            self._say(f"cannot be used ({error}); the work is done without it", last=True)
 
     def _connect(self, mode: str) -> None:
         connection = sqlite3.connect(
@@ -113,11 +115,13 @@ class Database:
         )  # fmt: skip
         try:
             if mode == "rwc":
-                connection.execute("BEGIN IMMEDIATE")  # fails here if it may not be written
+                connection.execute("BEGIN IMMEDIATE")
                 if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     for statement in self._schema.split(";"):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {self._version}")
+                # SQLite opens a file that may not be written for reading; this is what it refuses.
+                connection.execute(f"DELETE FROM {self._table} WHERE 0")  # noqa: S608 - ours
                 connection.execute("COMMIT")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != self._version:
@@ -136,7 +140,7 @@ class Database:
             self._connection.close()
         self._connection = None
         if not self.writable:
-            self._say("is damaged; the work is done without it")
+            self._say("is damaged; the work is done without it", last=True)
             return
         try:
             for path in (self.path.with_name(self.path.name + "-journal"), self.path):
@@ -145,10 +149,11 @@ class Database:
             self._say("was damaged or of another version, and is made anew")
         except (sqlite3.Error, OSError) as error:
             self.writable = False
-            self._say(f"is damaged and cannot be made anew ({error}); the work is done without it")
+            said = f"is damaged and cannot be made anew ({error}); the work is done without it"
+            self._say(said, last=True)
 
-    def _say(self, what: str) -> None:
-        self._on_warning(f"The cache '{self.path}' {what}.")
+    def _say(self, what: str, *, last: bool = False) -> None:
+        self._on_warning(f"The cache '{self.path}' {what}.", last)
 
 
 def look(path: Path, question: str) -> list[Row]:
@@ -166,6 +171,10 @@ def look(path: Path, question: str) -> list[Row]:
 def _code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; Python's own errors have none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _ask(connection: sqlite3.Connection, question: str, keys: Sequence[Any]) -> list[Row]:
+    return connection.execute(question, keys).fetchall()
 
 
 def _write(connection: sqlite3.Connection, pending: dict[str, list[Row]]) -> None:

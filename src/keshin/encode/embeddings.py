@@ -70,13 +70,14 @@ class Store:
         facts = _facts(encoder)
         key = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.-]+", "-", encoder.config.name)[:60]
-        self._files = Database(folder / FILES, FILES_SCHEMA, FORMAT, on_warning)
-        quiet = on_warning if self._files.writable else _silent  # one sentence for one folder
-        self._vectors = Database(folder / f"{name}-{key}.sqlite", VECTORS_SCHEMA, FORMAT, quiet)
+        self._on_warning = on_warning
+        self._unkept = False
+        self._files = Database(folder / FILES, FILES_SCHEMA, FORMAT, self._said)
+        path = folder / f"{name}-{key}.sqlite"
+        self._vectors = Database(path, VECTORS_SCHEMA, FORMAT, self._said)
         if not self._vectors.select(GET_FACTS, ["format"]):
             for fact in facts.items():
                 self._vectors.add(PUT_FACT, fact)
-        self._on_warning = on_warning
         self._flushed = time.monotonic()
         self._damaged = False
 
@@ -170,6 +171,12 @@ class Store:
                 item.cached = item.vector is not None
             yield from items
 
+    def _said(self, message: str, last: bool) -> None:
+        """One sentence that nothing is kept is enough for both files."""
+        if not (last and self._unkept):
+            self._on_warning(message)
+        self._unkept |= last
+
     def _keep(self, item: Embedded) -> None:
         if item.vector is None:
             return
@@ -254,10 +261,6 @@ def _key(path: str, folders: dict[str, str]) -> bytes:
 
 def _checksum(content: bytes, vector: bytes) -> int:
     return zlib.crc32(vector, zlib.crc32(content))
-
-
-def _silent(message: str) -> None:
-    del message
 
 
 def _warn(message: str) -> None:
