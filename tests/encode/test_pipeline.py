@@ -174,8 +174,7 @@ def test_pictures_are_read_while_the_model_runs(tiny_checkpoint):
     read = []
 
     def pictures():
-        for picture in drawn(40):
-            yield picture
+        yield from drawn(40)
 
     original = pipeline.fitted
     with pytest.MonkeyPatch.context() as patch:

@@ -201,7 +201,8 @@ def preprocess(
     "exact" in a third of the time for photographs of many megapixels. Returns
     (3, height, width) float32, normalised. Raises PictureError; ValueError for another mode.
     """
-    return normalised(fitted(source, facts, mode=mode, limits=limits)[None], facts)[0]
+    pixels = fitted(source, facts, mode=mode, limits=limits)
+    return normalised(pixels[None], facts).reshape(3, *facts.size)
 
 
 def load_batch(
