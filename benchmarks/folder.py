@@ -67,7 +67,8 @@ def renamed(state):
         "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
         "positional_embedding": "text_model.embeddings.position_embedding.weight",
         "logit_scale": "logit_scale"}
-    norms = {"visual.ln_pre": "vision_model.pre_layrnorm", "ln_final": "text_model.final_layer_norm",
+    norms = {"visual.ln_pre": "vision_model.pre_layrnorm",
+        "ln_final": "text_model.final_layer_norm",
         "visual.ln_post": "vision_model.post_layernorm"}
     parts = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
         "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
@@ -76,7 +77,8 @@ def renamed(state):
         if key in plain:
             yield plain[key], value
         elif key in ("visual.proj", "text_projection"):
-            yield ("visual" if key[0] == "v" else "text") + "_projection.weight", value.T.contiguous()
+            name = "visual" if key[0] == "v" else "text"
+            yield name + "_projection.weight", value.T.contiguous()
         elif stem in norms:
             yield norms[stem] + "." + kind, value
         elif "resblocks" in key:

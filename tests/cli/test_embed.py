@@ -184,7 +184,7 @@ def test_an_interrupted_run_goes_on(tiny_folder, tmp_path):
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     for number in range(600):
-        noise[0, 0] = divmod(number, 256) + (0,)
+        noise[0, 0] = (*divmod(number, 256), 0)
         Image.fromarray(noise).save(folder / f"{number:03}.png", compress_level=0)
     environment = {**os.environ, "PYTHONPATH": str(Path(keshin.__file__).parents[1])}
     command = [sys.executable, "-m", "keshin", "embed", str(folder), "-m", str(tiny_folder)]

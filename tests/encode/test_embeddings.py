@@ -177,7 +177,7 @@ def test_another_model_or_way_of_reading_has_other_vectors(folder, embed, tmp_pa
     for change in (
         {"identify": lambda: "another"},
         {"decode": "fast"},
-        {"precision": "int8"},
+        {"mode": "int8"},
     ):
         assert embed(folder, **change)[1] == 10, change
         assert embed(folder, **change)[1] == 0

@@ -222,7 +222,7 @@ def stored_files(folder: Path) -> list[dict[str, str | int]]:
         rows.append({
             "file": path.name, "holds": table, "rows": count[0][0] if count else 0,
             "bytes": path.stat().st_size,
-            **{name: str(facts.get(name, "")) for name in ("model", "decode", "precision")},
+            **{name: str(facts.get(name, "")) for name in ("model", "decode", "mode")},
         })  # fmt: skip
     return rows
 
@@ -245,7 +245,7 @@ def _facts(encoder: Encoder) -> dict[str, str]:
         "fingerprint": encoder.fingerprint,
         "format": str(FORMAT),
         "model": encoder.config.name,
-        "precision": encoder.precision,
+        "mode": encoder.mode,
         "preprocess": preprocess,
     }
 

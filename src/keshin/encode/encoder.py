@@ -47,12 +47,12 @@ class Encoder:
     logit_bias: float = 0.0
     """Added after scaling; only sigmoid models have one."""
     batch_size: int = 32
+    mode: str = "fp32"
+    """The precision of the towers; vectors of other modes differ a little."""
     decode: Mode = "exact"
     """How pictures are read: see ``keshin.core.pictures``."""
     threads: int | None = None
     """That read pictures while the towers run; None: as many as there are cores."""
-    precision: str = "fp32"
-    """How the towers compute, as far as it changes vectors; stored embeddings are kept by it."""
     identify: Callable[[], str] = field(default=str, repr=False)
     """Gives the fingerprint; called only when that is asked for, since it reads all weights."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
