@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,7 @@ class Classifier:
         groups: Iterable[tuple[list[int], FloatArray, list[Failure]]],
         *,
         top: int | None = None,
-    ) -> Iterator[Result | Failure]:
+    ) -> Generator[Result | Failure, None, None]:
         """The same for vectors that are there already, as ``try_images`` of an encoder or of stored
         embeddings gives them: places, (k, d) unit vectors and failures, group by group."""
         for good, vectors, failures in groups:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +109,7 @@ def embed(
     paths: Iterable[str | os.PathLike[str]],
     *,
     progress: Callable[[Counts], None] | None = None,
-) -> Iterator[Embedded]:
+) -> Generator[Embedded, None, None]:
     """The same as ``Store.embed`` without anything stored."""
     counts = Counts()
     items = (

@@ -23,7 +23,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -107,7 +107,7 @@ class Store:
         paths: Iterable[str | os.PathLike[str]],
         *,
         progress: Callable[[Counts], None] | None = None,
-    ) -> Iterator[Embedded]:
+    ) -> Generator[Embedded, None, None]:
         """Each file in order, with its vector or its error; encoded only if it is not known.
 
         ``paths`` is taken from as needed, memory is bounded whatever its length. What was encoded
@@ -218,7 +218,9 @@ def stored_files(folder: Path) -> list[dict[str, str | int]]:
     for path in sorted(folder.glob("*.sqlite")):
         table = "files" if path.name == FILES else "vectors"
         count = look(path, f"SELECT count(*) FROM {table}")  # noqa: S608 - one of these two
-        facts = dict(look(path, "SELECT name, value FROM facts")) if table == "vectors" else {}
+        facts: dict[str, str] = {}
+        if table == "vectors":
+            facts.update(look(path, "SELECT name, value FROM facts"))
         rows.append({
             "file": path.name, "holds": table, "rows": count[0][0] if count else 0,
             "bytes": path.stat().st_size,
