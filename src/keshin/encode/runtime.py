@@ -7,7 +7,6 @@ read-only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import cast
@@ -19,6 +18,7 @@ from keshin.core.checkpoint import Checkpoint, TensorFile
 from keshin.core.config import Config
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
 from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.pipeline import available_cores
 from keshin.errors import KeshinError
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
@@ -101,11 +101,5 @@ def onnx_encoder(
         towers=OnnxTowers(checkpoint, threads=threads, providers=providers, prepack=prepack),
         logit_scale=checkpoint.logit_scale,
         identify=lambda: checkpoint.fingerprint,
+        threads=threads,
     )
-
-
-def available_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
