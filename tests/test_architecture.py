@@ -34,7 +34,7 @@ HOME = {  # third-party package -> the only places that may import it
     "tokenizers": ("core/tokenizer.py", "core/foreign/"),
     "safetensors": ("core/", "classify/saved.py"),
     "PIL": ("core/", "classify/classifier.py", "train/", "evaluate/"),
-    "ftfy": ("core/tokenizer.py",),
+    "ftfy": ("core/cleaning.py",),
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),
     "starlette": ("serve/",),

@@ -15,7 +15,7 @@ from keshin.core.checkpoint import load_checkpoint
 from keshin.core.config import parse_config
 from keshin.core.foreign import LAYOUTS, OPENAI_FACTS, convert, read_foreign
 from keshin.core.foreign.known import STATEMENTS
-from keshin.core.foreign.open_clip import OPEN_CLIP_CUSTOM_TEXT_KEYS, OPEN_CLIP_KEYS
+from keshin.core.foreign.open_clip_keys import open_clip_keys
 from keshin.core.foreign.openai import OPENAI_KEYS, infer_towers
 from keshin.core.foreign.pickled import read_pickled
 from keshin.core.foreign.transformers import TRANSFORMERS_KEYS
@@ -25,6 +25,8 @@ from keshin.core.tokenizer import Tokenizer
 from keshin.errors import CheckpointError, MissingExtra
 
 VOCABULARY = 49408
+OPEN_CLIP_KEYS = open_clip_keys("own", "own")
+OPEN_CLIP_CUSTOM_TEXT_KEYS = open_clip_keys("own", "custom")
 TABLES = (OPENAI_KEYS, OPEN_CLIP_KEYS, OPEN_CLIP_CUSTOM_TEXT_KEYS, TRANSFORMERS_KEYS)
 # The paper's table 19 and 20: embedding, picture, vision (layers, width, patch), text (width, heads)
 NINE = {

@@ -417,16 +417,16 @@ def test_shapes_are_those_of_the_torch_model(vision):
 
 def test_every_kind_of_tower_has_a_builder():
     from keshin.core import config, shapes
-    from keshin.encode import graph
+    from keshin.encode import graph, torch_text, torch_vision
 
     for kinds, tables in (
-        (config.VisionFacts, (graph.VISION, shapes.VISION)),
-        (config.TextFacts, (graph.TEXT, shapes.TEXT)),
+        (config.VisionFacts, (graph.VISION, shapes.VISION, torch_vision.VISION)),
+        (config.TextFacts, (graph.TEXT, shapes.TEXT, torch_text.TEXT)),
     ):
         known = set(getattr(kinds, "__args__", (kinds,)))
         assert all(set(table) == known for table in tables)
-    pools = msgspec.inspect.type_info(config.TextTransformer).fields[-1].type.values
-    assert set(graph.POSITIONS) == set(pools)
+    fields = {f.name: f.type for f in msgspec.inspect.type_info(config.TextTransformer).fields}
+    assert set(graph.POSITIONS) == set(fields["pool"].values)
 
 
 def test_cores_are_counted():

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from keshin.core.cleaning import CleaningName
 from keshin.core.config import Activation
 from keshin.errors import CheckpointError
 
 STATEMENTS: Mapping[str, str] = MappingProxyType(
     {
-        "activation": "'quick_gelu' or 'gelu'",
+        "activation": "'quick_gelu', 'gelu' or 'gelu_tanh'",
         "head_width": "channels of one attention head, for example 64",
         "layer_norm_eps": "the epsilon of LayerNorm, for example 1e-05",
         "causal": "True if a token of a text sees only those before it",
@@ -43,7 +44,8 @@ TYPES: Mapping[str, Any] = MappingProxyType(
         "std": Colours,
         "resize": Literal["shorter-side", "squash"],
         "interpolation": Literal["bicubic", "bilinear", "nearest", "lanczos"],
-        "name": str,  # these three may be stated too, and need not be
+        "cleaning": CleaningName,  # these four may be stated too, and need not be
+        "name": str,
         "licence": str,
         "source": str,
     }
@@ -85,6 +87,10 @@ class Known:
             )
         self._known[name] = value
         return value
+
+    def stated(self, name: str, default: Any) -> Any:
+        """What the caller says, which wins over a habit of the layout that no file states."""
+        return self._stated.get(name, default)
 
     def require(self, names: Iterable[str]) -> dict[str, Any]:
         """The values of some facts. Raises ``CheckpointError`` that names all that are missing."""
