@@ -27,8 +27,15 @@ from keshin.core.foreign.open_clip_options import (
 )
 from keshin.core.foreign.open_clip_towers import check_towers, text_facts, vision_facts
 from keshin.core.foreign.positions import fit_positions
-from keshin.core.foreign.vocabulary import read_vocabulary
-from keshin.core.foreign.weights import find_weights, read_json, read_weights, sides, structured
+from keshin.core.foreign.vocabulary import VOCABULARIES, read_vocabulary
+from keshin.core.foreign.weights import (
+    find_weights,
+    first_of,
+    read_json,
+    read_weights,
+    sides,
+    structured,
+)
 from keshin.core.tokenizer import Tokenizer
 from keshin.errors import CheckpointError
 
@@ -80,17 +87,23 @@ def read_open_clip(path: Path, facts: Mapping[str, Any] | None = None) -> Foreig
 
 def _tokenizer(path: Path, options: TextOptions, known: Known, origin: str) -> Tokenizer:
     """OpenAI's, unless the options name another, which the folder must then hold."""
-    if options.hf_tokenizer_name is None:
-        known.say("tokenizer", "clip", origin)
-        return Tokenizer.clip(options.context_length)
     details = dict(options.tokenizer_kwargs or {})
-    clean = details.pop("clean", "whitespace")
-    if details or clean not in CLEANING:
+    name = options.hf_tokenizer_name
+    clean = details.pop("clean", "whitespace") if name is not None else None
+    if details or (name is not None and clean not in CLEANING):
         raise CheckpointError(
             f"{origin} sets 'tokenizer_kwargs' to {options.tokenizer_kwargs!r}; keshin supports "
-            f"'clean' with {', '.join(CLEANING)}."
+            f"'clean' with {', '.join(CLEANING)}, for tokenizers of transformers."
         )
-    cleaning = known.say("cleaning", CLEANING[clean], origin)
+    if name is None:
+        known.say("tokenizer", "clip", origin)
+        return Tokenizer.clip(options.context_length)
+    if first_of(path, VOCABULARIES) is None:
+        raise CheckpointError(
+            f"{origin} sets 'hf_tokenizer_name' to '{name}', but {path} holds no tokenizer. Put "
+            "that tokenizer's tokenizer.json and tokenizer_config.json there."
+        )
+    cleaning = known.say("cleaning", CLEANING[str(clean)], origin)
     return read_vocabulary(path, cleaning, options.context_length)
 
 

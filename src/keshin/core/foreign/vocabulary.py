@@ -20,7 +20,7 @@ from keshin.core.tokenizer import Tokenizer, read_backend
 from keshin.errors import CheckpointError
 
 FILE = "tokenizer.json"
-SENTENCEPIECE = ("spiece.model", "tokenizer.model", "sentencepiece.model")
+VOCABULARIES = (FILE, "spiece.model", "tokenizer.model", "sentencepiece.model")
 SETTINGS = "tokenizer_config.json"
 SPECIAL = "special_tokens_map.json"
 PROBE = "a"
@@ -28,7 +28,7 @@ PROBE = "a"
 
 def read_vocabulary(path: Path, cleaning: CleaningName, context_length: int) -> Tokenizer:
     """The tokenizer of a folder. Raises ``CheckpointError`` if its files leave something open."""
-    file = first_of(path, (FILE, *SENTENCEPIECE))
+    file = first_of(path, VOCABULARIES)
     if file is None:
         raise CheckpointError(
             f"{path} has no {FILE}. Save the tokenizer there (save_pretrained of a fast tokenizer "
