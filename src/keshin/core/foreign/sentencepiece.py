@@ -38,7 +38,7 @@ def read_sentencepiece(path: Path) -> tuple[tokenizers.Tokenizer, int | None, in
         trainer = _one(fields, TRAINER)
         normalizer = _one(fields, NORMALIZER)
         pieces = [_piece(value) for number, value in fields if number == PIECES]
-    except (IndexError, struct.error, UnicodeDecodeError, TypeError) as error:
+    except (LookupError, struct.error, UnicodeDecodeError, TypeError) as error:
         raise CheckpointError(
             f"{path} is not a SentencePiece model, or is damaged ({error}). Fetch it again."
         ) from error

@@ -42,8 +42,8 @@ def read_vocabulary(path: Path, cleaning: CleaningName, context_length: int) -> 
         )
     if file.name == FILE:
         backend = read_backend(file)
-        start, end = _surroundings(backend, file)
         padding = backend.padding or {}
+        start, end = _surroundings(backend, file)
         pad = padding.get("pad_id", _id_of(path, settings, "pad_token", backend))
     else:
         backend, start, end = read_sentencepiece(file)
