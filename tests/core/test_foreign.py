@@ -817,8 +817,8 @@ def test_transformers_facts(write_transformers, path, value, fact):
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("config.json/model_type", "siglip", "model_type"),
-        ("config.json/text_config/hidden_act", "gelu_new", "activation"),
+        ("config.json/model_type", "siglip2", "model_type"),
+        ("config.json/text_config/hidden_act", "silu", "activation"),
         ("config.json/text_config/eos_token_id", 7, "feature of a text at the token 7"),
         ("config.json/text_config/hidden_size", "8", "hidden_size"),
         ("config.json/projection_dim", 512, "text_projection"),

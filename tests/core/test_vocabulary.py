@@ -114,7 +114,9 @@ def sentencepiece(kind=1, **settings):
         piece = message(1, text.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score)
         data += message(1, piece + number(3, {0: 3, 1: 3, 2: 2}.get(index, 1)))
     trainer = number(3, kind) + number(40, 2) + number(42, 1)
-    return data + message(2, trainer) + message(3, message(1, b"nmt_nfkc") + settings.get("more", b""))
+    return (
+        data + message(2, trainer) + message(3, message(1, b"nmt_nfkc") + settings.get("more", b""))
+    )
 
 
 def test_a_sentencepiece_model_is_converted(tmp_path):
@@ -138,8 +140,9 @@ def test_a_sentencepiece_model_is_converted(tmp_path):
         (b"\xff" * 40, "damaged"),
         (message(1, number(1, 5)), "damaged"),
         (message(1, b""), "damaged"),
+        (sentencepiece(more=message(2, b"no map")), "cannot use"),
     ],
-    ids=["bpe", "no prefix", "empty", "cut", "noise", "number for text", "no text"],
+    ids=["bpe", "no prefix", "empty", "cut", "noise", "number for text", "no text", "no map"],
 )
 def test_other_sentencepiece_files_are_refused(tmp_path, data, said):
     (tmp_path / "spiece.model").write_bytes(data)

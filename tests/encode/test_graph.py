@@ -226,7 +226,12 @@ def test_roberta_equals_pytorch_at_every_length(tmp_path, layers):
         cut = np.ascontiguousarray(ids[:, :width])
         assert_equal(onnx.text_features(cut, lengths - 1), expected)
         assert_equal(torch_.text_features(cut, lengths - 1), expected)
-    alone = np.concatenate([onnx.text_features(row[None, :n], lengths[:1]) for row, n in zip(ids, lengths, strict=True)])
+    alone = np.concatenate(
+        [
+            onnx.text_features(row[None, :n], lengths[:1])
+            for row, n in zip(ids, lengths, strict=True)
+        ]
+    )
     assert_equal(alone, expected)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import keshin
+from conftest import tiny_config
 from keshin.core.checkpoint import FACTS, TOKENIZER, WEIGHTS
 from keshin.core.config import VisionTransformer, dump_config
 from keshin.core.shapes import named_shapes
-from conftest import tiny_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -85,12 +85,19 @@ def measure(folder, prepack):
 
 @pytest.mark.parametrize("prepack", [False, True], ids=["as they are", "prepacked"])
 @pytest.mark.parametrize(("dtype", "layers"), [("F32", 11), ("F16", 11), ("BF16", 11)])
-def test_loading_takes_little_more_than_the_weights(tmp_path, tiny_tokenizer, dtype, layers, prepack):
+def test_loading_takes_little_more_than_the_weights(
+    tmp_path, tiny_tokenizer, dtype, layers, prepack
+):
     folder = sparse_checkpoint(tmp_path / "large", tiny_tokenizer, dtype, layers)
     size = (folder / WEIGHTS).stat().st_size
     wide = size * 4 // BYTES[dtype]  # the file's weights in float32
     assert wide > 2 * 2**30
     found = measure(folder, prepack)
-    print(dtype, prepack, f"{wide / 1e9:.2f} GB in float32", {n: f"{v / 1e9:.2f}" for n, v in found.items()})
+    print(
+        dtype,
+        prepack,
+        f"{wide / 1e9:.2f} GB in float32",
+        {n: f"{v / 1e9:.2f}" for n, v in found.items()},
+    )
     assert found["peak"] < 1.2 * wide
     assert found["used"] < 1.2 * wide

@@ -164,7 +164,11 @@ OWN = {  # name: (image size, vision_cfg, quick_gelu); real kinds and proportion
         False,
     ),
     "not square": ([64, 96], {"layers": 2, "width": 64, "patch_size": 16}, False),
-    "not square, ResNet": ([64, 96], {"layers": [1, 1, 1, 1], "width": 16, "patch_size": None}, True),
+    "not square, ResNet": (
+        [64, 96],
+        {"layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+        True,
+    ),
 }
 
 
@@ -174,9 +178,7 @@ def own_model(name):
     text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
     torch.manual_seed(0)
     built = {**vision, "image_size": tuple(size) if isinstance(size, list) else size}
-    model = open_clip.CLIP(
-        32, CLIPVisionCfg(**built), CLIPTextCfg(**text), quick_gelu=quick
-    )
+    model = open_clip.CLIP(32, CLIPVisionCfg(**built), CLIPTextCfg(**text), quick_gelu=quick)
     cfg = {"embed_dim": 32, "quick_gelu": quick, "vision_cfg": vision, "text_cfg": text}
     return randomise(model), cfg
 
@@ -217,19 +219,19 @@ def test_positions_of_another_grid_are_fitted_as_open_clip_does(tmp_path, size):
 
 # --- SigLIP --------------------------------------------------------------------------------------
 
-SIGLIP = {  # kind of release: (timm's name, patch, image size, text activation)
-    "SigLIP B/16": ("vit_base_patch16_siglip_224", 16, (48, 48), None),
-    "SigLIP So400m/14": ("vit_so400m_patch14_siglip_384", 14, (48, 48), None),
-    "SigLIP 2 B/32": ("vit_base_patch32_siglip_256", 32, (64, 64), {"approximate": "tanh"}),
+SIGLIP = {  # kind of release: (timm's name, image size, text activation)
+    "SigLIP B/16": ("vit_base_patch16_siglip_224", (48, 48), None),
+    "SigLIP So400m/14": ("vit_so400m_patch14_siglip_384", (48, 48), None),
+    "SigLIP 2 B/32": ("vit_base_patch32_siglip_256", (64, 64), {"approximate": "tanh"}),
     "SigLIP 2 So400m/16, not square": (
-        "vit_so400m_patch16_siglip_256", 16, (32, 64), {"approximate": "tanh"},
+        "vit_so400m_patch16_siglip_256", (32, 64), {"approximate": "tanh"},
     ),
 }  # fmt: skip
 
 
 def siglip_model(kind, vocabulary):
     """``CustomTextCLIP`` as OpenCLIP puts it together, around a narrower timm tower."""
-    name, patch, size, act = SIGLIP[kind]
+    name, size, act = SIGLIP[kind]
     heads = 16 if "so400m" in name else 12
     width = 8 * heads
     text = {
@@ -302,7 +304,9 @@ def test_siglip_of_transformers_with_its_probabilities(tmp_path, two, t5):
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings["tokenizer_class"] = "GemmaTokenizer" if two else "SiglipTokenizer"
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    clean = str.lower if two else lambda text: open_clip.tokenizer.get_clean_fn("canonicalize")(text)
+    clean = (
+        str.lower if two else lambda text: open_clip.tokenizer.get_clean_fn("canonicalize")(text)
+    )
     fast = transformers.PreTrainedTokenizerFast.from_pretrained(t5)
 
     def ids(texts, length):

@@ -76,7 +76,7 @@ def read_open_clip(path: Path, facts: Mapping[str, Any] | None = None) -> Foreig
         sheet.get("preprocess_cfg", {}), vision["image_size"], known, f"{origin}: preprocess_cfg"
     )
     positions = tensors.get("visual.positional_embedding")
-    if vision["kind"] == "vit" and positions is not None:
+    if vision["kind"] == "vit" and vision["patch_size"] and positions is not None:
         rows, columns = (side // vision["patch_size"] for side in vision["image_size"])
         fitted = fit_positions(positions, (rows, columns), origin=str(weights))
         tensors["visual.positional_embedding"] = fitted

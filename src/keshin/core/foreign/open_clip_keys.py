@@ -1,7 +1,7 @@
 """The names of OpenCLIP's tensors: its own towers, and those that it takes from other packages.
 
 SigLIP's image towers are timm's, under ``visual.trunk.``; XLM-R text towers are those of
-transformers, under ``text.transformer.``. A table is one kind of image tower with one of text tower.
+transformers, under ``text.transformer.``. A table joins one kind of image and of text tower.
 """
 
 from __future__ import annotations

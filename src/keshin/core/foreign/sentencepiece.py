@@ -53,17 +53,29 @@ def read_sentencepiece(path: Path) -> tuple[tokenizers.Tokenizer, int | None, in
             "converts 'unigram' with the usual settings). Put its tokenizer.json beside it: "
             "save_pretrained of the fast tokenizer in transformers writes it."
         )
-    unknown, end = int(trainer.get(UNKNOWN_ID, 0)), int(trainer.get(END_ID, 2))
+    try:
+        backend = _backend(pieces, int(trainer.get(UNKNOWN_ID, 0)), normalizer.get(CHARACTER_MAP))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(
+            f"{path} holds pieces or a character map that 'tokenizers' cannot use ({error}). "
+            "Fetch it again."
+        ) from error
+    return backend, None, int(trainer.get(END_ID, 2))
+
+
+def _backend(
+    pieces: list[tuple[str, float, int]], unknown: int, character_map: Value | None
+) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer(models.Unigram([piece[:2] for piece in pieces], unknown, False))
-    steps = [normalizers.Replace(Regex(" {2,}"), " ")]
-    if character_map := normalizer.get(CHARACTER_MAP):
-        steps.insert(0, normalizers.Precompiled(character_map))
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(Regex(" {2,}"), " ")]
+    if character_map:
+        steps.insert(0, normalizers.Precompiled(_as_bytes(character_map)))
     backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
     special = [text for text, _, kind in pieces if kind in (CONTROL, UNKNOWN)]
     backend.add_special_tokens([AddedToken(text, normalized=False) for text in special])
-    return backend, None, end
+    return backend
 
 
 def _piece(value: Value) -> tuple[str, float, int]:
