@@ -37,6 +37,13 @@ MODELS = {  # paper's name -> OpenCLIP's
     "ViT-B/16": "ViT-B-16-quickgelu",
     "ViT-B/32 (gelu)": "ViT-B-32",
     "ViT-L/14": "ViT-L-14-quickgelu",
+    "RN101": "RN101-quickgelu",
+    "RN50x4": "RN50x4-quickgelu",
+    "RN50x16": "RN50x16-quickgelu",
+    "RN50x64": "RN50x64-quickgelu",
+    "ViT-L/14@336": "ViT-L-14-336-quickgelu",
+    "ViT-H/14": "ViT-H-14",
+    "ViT-g/14": "ViT-g-14",
 }
 TEXTS = (
     "a",

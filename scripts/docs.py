@@ -102,7 +102,7 @@ def results_page() -> str:
 
 
 def recipe_page() -> str:
-    """docs/reference/recipe.md, from the classes of keshin.train.recipe and keshin.core.config."""
+    """docs/reference/recipe.md, from the classes of keshin.train.recipe and keshin.core."""
     parts = [
         NOTE,
         "# The recipe of a training run\n",
@@ -111,6 +111,7 @@ def recipe_page() -> str:
     ]
     for file, classes in (
         ("src/keshin/train/recipe.py", RECIPE_PARTS),
+        ("src/keshin/core/towers.py", TOWER_PARTS),
         ("src/keshin/core/config.py", MODEL_PARTS),
     ):
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
@@ -134,11 +135,14 @@ RECIPE_PARTS = {
     "RunPart": "[run]",
     "Validation": "[[validate]]",
 }
-MODEL_PARTS = {
+TOWER_PARTS = {
     "VisionTransformer": '[model.vision] with kind = "vit"',
     "ModifiedResNet": '[model.vision] with kind = "modified-resnet"',
     "ResNet": '[model.vision] with kind = "resnet"',
+    "PooledVisionTransformer": '[model.vision] with kind = "vit-attention-pool"',
     "TextTransformer": '[model.text] with kind = "transformer"',
+}
+MODEL_PARTS = {
     "PreprocessFacts": "[model.preprocess]",
 }
 

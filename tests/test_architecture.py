@@ -1,9 +1,13 @@
 """The shape of the package: who may import whom, which package lives where, how long a module is."""
 
 import ast
+import importlib
 import sys
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 
 import keshin
@@ -36,7 +40,7 @@ HOME = {  # third-party package -> the only places that may import it
     "PIL": ("core/", "classify/classifier.py", "train/", "evaluate/"),
     "huggingface_hub": ("core/hub.py", "core/download.py"),
     "httpx2": ("core/hub.py", "core/download.py"),
-    "ftfy": ("core/tokenizer.py",),
+    "ftfy": ("core/cleaning.py",),
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),
     "starlette": ("serve/",),
@@ -117,6 +121,51 @@ def test_module_unpickles_nothing(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             assert given.get("allow_pickle", "False") == "False", f"{where}: np.load with pickle"
+
+
+def crashes_msgspec(annotation: Any) -> bool:
+    """Whether a type is, or holds, a union of a bounded number and a tuple of fixed length.
+
+    msgspec 0.22.0 ends the interpreter when it reads or frees such a field (docs/decisions.md).
+    """
+    parts = get_args(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        bounded = any(get_origin(p) is Annotated and get_args(p)[0] in (int, float) for p in parts)
+        fixed = any(get_origin(p) is tuple and Ellipsis not in get_args(p) for p in parts)
+        if bounded and fixed:
+            return True
+    return any(crashes_msgspec(part) for part in parts if not isinstance(part, msgspec.Meta))
+
+
+def test_the_annotation_that_crashes_is_recognised():
+    number, size = Annotated[int, msgspec.Meta(gt=0)], tuple[int, int]
+    assert crashes_msgspec(number | size)
+    assert crashes_msgspec(list[size | number | None])
+    assert crashes_msgspec(tuple[float, float] | Annotated[float, msgspec.Meta(ge=0)] | None)
+    for harmless in (
+        number | list[int],
+        int | size,
+        number | tuple[int, ...],
+        tuple[number, number],
+    ):
+        assert not crashes_msgspec(harmless)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if "msgspec" in path.read_text(encoding="utf-8")],
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
+def test_no_struct_has_the_annotation_that_crashes_msgspec(path):
+    name = ".".join(("keshin", *path.relative_to(PACKAGE).with_suffix("").parts))
+    try:
+        module = importlib.import_module(name.removesuffix(".__init__"))
+    except ImportError as error:
+        pytest.skip(f"needs {error.name}")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, msgspec.Struct):
+            for field, annotation in get_type_hints(value, include_extras=True).items():
+                assert not crashes_msgspec(annotation), f"{name}.{value.__name__}.{field}"
 
 
 def test_imports_have_no_cycle():

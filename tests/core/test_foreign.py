@@ -15,16 +15,19 @@ from keshin.core.checkpoint import load_checkpoint
 from keshin.core.config import parse_config
 from keshin.core.foreign import LAYOUTS, OPENAI_FACTS, convert, read_foreign
 from keshin.core.foreign.known import STATEMENTS
-from keshin.core.foreign.open_clip import OPEN_CLIP_CUSTOM_TEXT_KEYS, OPEN_CLIP_KEYS
+from keshin.core.foreign.open_clip_keys import open_clip_keys
 from keshin.core.foreign.openai import OPENAI_KEYS, infer_towers
 from keshin.core.foreign.pickled import read_pickled
 from keshin.core.foreign.transformers import TRANSFORMERS_KEYS
+from keshin.core.foreign.transformers_siglip import SIGLIP_KEYS
 from keshin.core.shapes import expected_shapes
 from keshin.core.tensors import write_tensors
 from keshin.core.tokenizer import Tokenizer
 from keshin.errors import CheckpointError, MissingExtra
 
 VOCABULARY = 49408
+OPEN_CLIP_KEYS = open_clip_keys("own", "own")
+OPEN_CLIP_CUSTOM_TEXT_KEYS = open_clip_keys("own", "custom")
 TABLES = (OPENAI_KEYS, OPEN_CLIP_KEYS, OPEN_CLIP_CUSTOM_TEXT_KEYS, TRANSFORMERS_KEYS)
 # The paper's table 19 and 20: embedding, picture, vision (layers, width, patch), text (width, heads)
 NINE = {
@@ -171,6 +174,88 @@ def test_architecture_is_read_off_the_shapes(name):
     towers = infer_towers(tensors, OPENAI_FACTS, origin="test")
     whole = msgspec.to_builtins(config) | towers
     assert parse_config(msgspec.json.encode(whole), origin="test") == config
+
+
+# --- SigLIP and XLM-R ----------------------------------------------------------------------------
+
+
+def family(kind):
+    """A small sheet of the SigLIP or the XLM-R family."""
+    facts = msgspec.to_builtins(sheet())
+    blocks = {"width": 8, "layers": 2, "heads": 2, "mlp_width": 12, "layer_norm_eps": 1e-6}
+    if kind == "siglip":
+        facts["embed_dim"] = 8
+        facts["vision"] = {
+            "kind": "vit-attention-pool", "image_size": [30, 32], "patch_size": 8, **blocks,
+            "activation": "gelu_tanh",
+        }  # fmt: skip
+        facts["preprocess"]["size"] = [30, 32]
+        facts["text"]["projection_bias"] = True
+        facts["score"]["kind"] = "sigmoid"
+    else:
+        facts["text"] = {
+            "kind": "roberta", "context_length": 16, "vocab_size": VOCABULARY, "positions": 20,
+            "pad": 0, **blocks, "activation": "gelu", "pool": "mean", "projection_width": 6,
+        }  # fmt: skip
+    return parse_config(msgspec.json.encode(facts), origin="test")
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [
+        (SIGLIP_KEYS, "siglip"),
+        (open_clip_keys("timm", "custom"), "siglip"),
+        (open_clip_keys("own", "hugging-face"), "xlm-r"),
+    ],
+    ids=lambda value: getattr(value, "layout", value),
+)
+def test_round_trip_of_the_families_bit_for_bit(table, kind):
+    ours = made(family(kind))
+    foreign = table.export_tensors(ours)
+    assert len(foreign) > len(ours)  # joined tensors come apart
+    imported = table.import_tensors(foreign, origin="test")
+    same(imported, ours)
+    same(table.export_tensors(imported), foreign)
+
+
+def test_parts_of_other_sizes_are_joined_and_split():
+    table = open_clip_keys("timm", "custom")
+    whole = np.arange(12, dtype=np.float32)
+    parts = table.export_tensors({"visual.attnpool.attn.in_proj_bias": whole})
+    prefix = "visual.trunk.attn_pool."
+    assert {name: len(part) for name, part in parts.items()} == {
+        f"{prefix}q.bias": 4, f"{prefix}kv.bias": 8,
+    }  # fmt: skip
+    shuffled = dict(sorted(parts.items()))
+    joined = table.import_tensors(shuffled, origin="test")
+    np.testing.assert_array_equal(joined["visual.attnpool.attn.in_proj_bias"], whole)
+
+
+def test_an_axis_that_the_layout_does_not_have_is_refused():
+    with pytest.raises(CheckpointError, match=r"shape \[2\] stands where .* first axis of 1"):
+        SIGLIP_KEYS.import_tensors({"logit_scale": np.zeros(2, np.float32)}, origin="test")
+
+
+def test_contradictions_of_the_families_are_sentences():
+    def refused(kind, message, **changes):
+        facts = msgspec.to_builtins(family(kind))
+        for path, value in changes.items():
+            part, name = path.split("_", 1)
+            facts[part][name] = value
+        with pytest.raises(CheckpointError, match=message):
+            parse_config(msgspec.json.encode(facts), origin="test")
+
+    refused("siglip", "vision.width is 10 but embed_dim 8", vision_width=10)
+    refused("siglip", "holds no whole patch", vision_patch_size=31)
+    refused("siglip", "vision.width 8 is not a multiple of heads 3", vision_heads=3)
+    refused("xlm-r", "text.pad is 1 but tokenizer.pad is 0", text_pad=1)
+    refused("xlm-r", "text.positions 16 end before text.context_length 16", text_positions=16)
+
+
+def test_a_folder_of_a_naflex_model_says_what_is_supported(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip2"}))
+    with pytest.raises(CheckpointError, match=r"'siglip2'.*reads 'clip' and 'siglip'.*NaFlex"):
+        read_foreign(tmp_path)
 
 
 def test_queries_keys_and_values_keep_their_order():
@@ -581,7 +666,6 @@ def test_open_clip_options_that_change_answers(tmp_path, path, value, fact):
         ("model_cfg/text_cfg/hf_model_name", "roberta-base"),
         ("model_cfg/text_cfg/hf_tokenizer_name", "bert-base-uncased"),
         ("model_cfg/text_cfg/tokenizer_kwargs", {"clean": "canonicalize"}),
-        ("model_cfg/text_cfg/proj_bias", True),
         ("model_cfg/text_cfg/embed_cls", True),
         ("model_cfg/text_cfg/pool_type", "eos"),
         ("model_cfg/text_cfg/act_kwargs", {"approximate": "tanh"}),
@@ -596,7 +680,6 @@ def test_open_clip_options_that_change_answers(tmp_path, path, value, fact):
         ("model_cfg/vision_cfg/patch_size", None),
         ("model_cfg/vision_cfg/new_trick", 1),
         ("model_cfg/multimodal_cfg", {}),
-        ("model_cfg/init_logit_bias", -10),
         ("model_cfg/vision_cfg", None),
         ("preprocess_cfg/resize_mode", "longest"),
         ("preprocess_cfg/interpolation", "area"),
@@ -734,8 +817,8 @@ def test_transformers_facts(write_transformers, path, value, fact):
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("config.json/model_type", "siglip", "model_type"),
-        ("config.json/text_config/hidden_act", "gelu_new", "activation"),
+        ("config.json/model_type", "siglip2", "model_type"),
+        ("config.json/text_config/hidden_act", "silu", "activation"),
         ("config.json/text_config/eos_token_id", 7, "feature of a text at the token 7"),
         ("config.json/text_config/hidden_size", "8", "hidden_size"),
         ("config.json/projection_dim", 512, "text_projection"),

@@ -14,8 +14,10 @@ from keshin.core.checkpoint import Checkpoint, TensorFile, expected_shapes
 from keshin.core.config import (
     Config,
     ModifiedResNet,
+    PooledVisionTransformer,
     PreprocessFacts,
     ResNet,
+    RobertaText,
     ScoreFacts,
     TextTransformer,
     TokenizerFacts,
@@ -55,6 +57,23 @@ def basic(**changes):
     return ResNet(**facts | changes)
 
 
+def pooled(**changes):
+    facts = {
+        "image_size": (32, 32), "patch_size": 8, "width": 32, "layers": 2, "heads": 2,
+        "mlp_width": 80, "activation": "gelu_tanh", "layer_norm_eps": 1e-6,
+    }  # fmt: skip
+    return PooledVisionTransformer(**facts | changes)
+
+
+def roberta(**changes):
+    facts = {
+        "context_length": 16, "vocab_size": 64, "positions": 20, "pad": 0, "width": 48, "layers": 2,
+        "heads": 4, "mlp_width": 96, "activation": "gelu", "layer_norm_eps": 1e-5, "pool": "mean",
+        "projection_width": 40,
+    }  # fmt: skip
+    return RobertaText(**facts | changes)
+
+
 def text(**changes):
     facts = {
         "context_length": 16, "vocab_size": 64, "width": 64, "layers": 3, "heads": 4,
@@ -64,7 +83,7 @@ def text(**changes):
     return TextTransformer(**facts | changes)
 
 
-def sheet(vision=None, words=None, embed_dim=32):
+def sheet(vision=None, words=None, embed_dim=32, score="softmax"):
     vision, words = vision or vit(), words or text()
     return Config(
         format=1,
@@ -77,7 +96,7 @@ def sheet(vision=None, words=None, embed_dim=32):
             size=vision.image_size, resize="squash", interpolation="bicubic",
             mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
         ),
-        score=ScoreFacts(kind="softmax"),
+        score=ScoreFacts(kind=score),
     )  # fmt: skip
 
 
@@ -165,6 +184,71 @@ def test_resnet_equals_pytorch(tmp_path, vision):
     for count in (1, 3):
         x = pixels(config, count)
         assert_equal(onnx.image_features(x), torch_.image_features(x))
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        pooled(),
+        pooled(image_size=(32, 48), patch_size=16, layers=1),
+        pooled(image_size=(31, 20), patch_size=9, heads=4, activation="gelu"),
+    ],
+    ids=lambda facts: f"{facts.image_size}-{facts.patch_size}",
+)
+def test_pooled_vit_equals_pytorch(tmp_path, vision):
+    onnx, torch_ = both(stored(tmp_path, sheet(vision)))
+    for count in (1, 3):
+        x = pixels(sheet(vision), count)
+        assert_equal(onnx.image_features(x), torch_.image_features(x))
+
+
+def test_pixels_of_no_whole_patch_are_not_seen(tmp_path):
+    """SigLIP's 384 pixels in patches of 14 leave six at the right and the bottom."""
+    config = sheet(pooled(image_size=(30, 35), patch_size=8))
+    x = pixels(config)
+    changed = x.copy()
+    changed[:, :, 24:] += 1
+    changed[:, :, :, 32:] -= 1
+    for towers in both(stored(tmp_path, config)):
+        assert_equal(towers.image_features(changed), towers.image_features(x), tolerance=0)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_roberta_equals_pytorch_at_every_length(tmp_path, layers):
+    """Padding is not seen, so that a batch cut to its longest text gives the same."""
+    config = sheet(words=roberta(layers=layers))
+    onnx, torch_ = both(stored(tmp_path, config))
+    lengths = np.array([3, 7, 5, 1])
+    ids = np.random.default_rng(3).integers(1, 64, (4, 16))
+    ids[np.arange(16) >= lengths[:, None]] = 0
+    expected = torch_.text_features(ids, lengths - 1)
+    for width in (16, 9, 7):
+        cut = np.ascontiguousarray(ids[:, :width])
+        assert_equal(onnx.text_features(cut, lengths - 1), expected)
+        assert_equal(torch_.text_features(cut, lengths - 1), expected)
+    alone = np.concatenate(
+        [
+            onnx.text_features(row[None, :n], lengths[:1])
+            for row, n in zip(ids, lengths, strict=True)
+        ]
+    )
+    assert_equal(alone, expected)
+
+
+def test_a_projection_with_bias_equals_pytorch(tmp_path):
+    words = text(projection_bias=True, causal=False, pool="last", activation="gelu_tanh")
+    onnx, torch_ = both(stored(tmp_path, sheet(words=words)))
+    ids, ends = np.random.default_rng(0).integers(0, 64, (4, 16)), np.array([5, 3, 2, 5])
+    assert_equal(onnx.text_features(ids, ends), torch_.text_features(ids, ends))
+
+
+def test_a_sigmoid_model_has_a_bias(tmp_path):
+    config = sheet(pooled(), text(projection_bias=True), score="sigmoid")
+    checkpoint = stored(tmp_path, config)
+    assert checkpoint.logit_bias == float(checkpoint.tensors.read("logit_bias")) != 0
+    assert load_model(checkpoint).logit_bias.item() == checkpoint.logit_bias
+    (tmp_path / "other").mkdir()
+    assert stored(tmp_path / "other", sheet()).logit_bias == 0
 
 
 @pytest.mark.parametrize("pool", ["end-of-text", "last", "first"])
@@ -405,11 +489,20 @@ def test_shapes_of_the_nine_releases(name):
     assert expected_shapes(openai_sheet(model["hyperparameters"])) == listed
 
 
-@pytest.mark.parametrize("vision", [vit(), resnet(), basic()], ids=["vit", "modified", "basic"])
-def test_shapes_are_those_of_the_torch_model(vision):
+@pytest.mark.parametrize(
+    ("vision", "words"),
+    [
+        (vit(), text()),
+        (resnet(), roberta()),
+        (basic(), text()),
+        (pooled(), text(projection_bias=True)),
+    ],
+    ids=["vit", "modified", "basic", "pooled"],
+)
+def test_shapes_are_those_of_the_torch_model(vision, words):
     from keshin.encode.torch_model import CLIP
 
-    config = sheet(vision)
+    config = sheet(vision, words, score="sigmoid")
     state = {name: tuple(value.shape) for name, value in CLIP(config).state_dict().items()}
     state = {name: shape for name, shape in state.items() if "num_batches" not in name}
     assert expected_shapes(config) == state
@@ -417,16 +510,16 @@ def test_shapes_are_those_of_the_torch_model(vision):
 
 def test_every_kind_of_tower_has_a_builder():
     from keshin.core import config, shapes
-    from keshin.encode import graph
+    from keshin.encode import graph, torch_text, torch_vision
 
     for kinds, tables in (
-        (config.VisionFacts, (graph.VISION, shapes.VISION)),
-        (config.TextFacts, (graph.TEXT, shapes.TEXT)),
+        (config.VisionFacts, (graph.VISION, shapes.VISION, torch_vision.VISION)),
+        (config.TextFacts, (graph.TEXT, shapes.TEXT, torch_text.TEXT)),
     ):
         known = set(getattr(kinds, "__args__", (kinds,)))
         assert all(set(table) == known for table in tables)
-    pools = msgspec.inspect.type_info(config.TextTransformer).fields[-1].type.values
-    assert set(graph.POSITIONS) == set(pools)
+    fields = {f.name: f.type for f in msgspec.inspect.type_info(config.TextTransformer).fields}
+    assert set(graph.POSITIONS) == set(fields["pool"].values)
 
 
 def test_cores_are_counted():

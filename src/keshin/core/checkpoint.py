@@ -77,6 +77,13 @@ class Checkpoint:
         return math.exp(float(self.tensors.read_float32("logit_scale")))
 
     @cached_property
+    def logit_bias(self) -> float:
+        """What is added to the scaled cosine; 0 for models whose score is a softmax."""
+        if self.config.score.kind != "sigmoid":
+            return 0.0
+        return float(self.tensors.read_float32("logit_bias"))
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all three files; reads all of the weights."""
         digest = hashlib.sha256()
@@ -111,7 +118,13 @@ def load_checkpoint(directory: str | Path) -> Checkpoint:
             f"{tensors.path}: 'logit_scale' is {scale}. It is the logarithm of the factor, "
             f"at most about 4.6; the training diverged or the file is damaged."
         )
-    return Checkpoint(directory, config, tensors)
+    checkpoint = Checkpoint(directory, config, tensors)
+    if not math.isfinite(checkpoint.logit_bias):
+        raise CheckpointError(
+            f"{tensors.path}: 'logit_bias' is {checkpoint.logit_bias}. "
+            "The training diverged or the file is damaged."
+        )
+    return checkpoint
 
 
 def save_checkpoint(

@@ -8,129 +8,61 @@ look right and are not. Sources: the paper, section 2.4 and appendix F; OpenAI's
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from keshin.core.towers import (
+    Activation,
+    BlockFacts,
+    Facts,
+    ModifiedResNet,
+    PooledVisionTransformer,
+    Positive,
+    ResNet,
+    RobertaText,
+    Size,
+    TextFacts,
+    TextTransformer,
+    VisionFacts,
+    VisionTransformer,
+)
 from keshin.errors import CheckpointError
 
+__all__ = [
+    "FORMAT",
+    "Activation",
+    "BlockFacts",
+    "Config",
+    "Facts",
+    "ModifiedResNet",
+    "PooledVisionTransformer",
+    "Positive",
+    "PreprocessFacts",
+    "ResNet",
+    "RobertaText",
+    "ScoreFacts",
+    "Size",
+    "TextFacts",
+    "TextTransformer",
+    "TokenizerFacts",
+    "VisionFacts",
+    "VisionTransformer",
+    "describe",
+    "dump_config",
+    "parse_config",
+]
+
 FORMAT = 1
-
-Positive = Annotated[int, msgspec.Meta(gt=0)]
-Size = tuple[Positive, Positive]
-Activation = Literal["quick_gelu", "gelu"]
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all parts of the fact sheet: immutable, named, no unknown fields."""
-
-
-class VisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit"):
-    """An image tower of the ViT family (paper section 2.4)."""
-
-    image_size: Size
-    """(height, width) in pixels."""
-    patch_size: Positive
-    """Side of a square patch in pixels; divides both sides of the image."""
-    width: Positive
-    layers: Positive
-    heads: Positive
-    mlp_width: Positive
-    activation: Activation
-    layer_norm_eps: float
-
-    @property
-    def step(self) -> int:
-        """Both sides of the image must be multiples of this."""
-        return self.patch_size
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches."""
-        height, width = self.image_size
-        return height // self.patch_size, width // self.patch_size
-
-
-class ModifiedResNet(Facts, frozen=True, tag_field="kind", tag="modified-resnet"):
-    """An image tower of the ResNet family with attention pooling (paper section 2.4)."""
-
-    image_size: Size
-    width: Positive
-    """Channels of the first stage; the pooled feature has 32 times as many."""
-    layers: tuple[Positive, Positive, Positive, Positive]
-    """Bottleneck blocks in each of the four stages."""
-    heads: Positive
-    """Heads of the attention pooling."""
-
-    @property
-    def step(self) -> int:
-        """Both sides of the image must be multiples of this: five halvings."""
-        return 32
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) that the attention pooling sees."""
-        height, width = self.image_size
-        return height // self.step, width // self.step
-
-
-class ResNet(Facts, frozen=True, tag_field="kind", tag="resnet"):
-    """An image tower of basic residual blocks on patches (He et al. 2016), averaged and projected.
-
-    For small pictures on a processor, which computes few wide convolutions at low resolution faster
-    than the many narrow ones of a ``ModifiedResNet`` (docs/decisions.md has the measurements).
-    """
-
-    image_size: Size
-    patch_size: Positive
-    """Side of the square patches that the stem turns into features, in pixels."""
-    widths: tuple[Positive, ...]
-    """Channels of each stage; every stage after the first halves rows and columns."""
-    layers: tuple[Positive, ...]
-    """Basic blocks (two 3 x 3 convolutions) of each stage."""
-
-    @property
-    def step(self) -> int:
-        """Pixels, in each direction, that one position of the last stage stands for."""
-        return self.patch_size << (len(self.widths) - 1)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) that are averaged."""
-        height, width = self.image_size
-        return height // self.step, width // self.step
-
-
-class TextTransformer(Facts, frozen=True, tag_field="kind", tag="transformer"):
-    """The text tower: a pre-norm Transformer over byte-pair tokens (paper section 2.4)."""
-
-    context_length: Positive
-    vocab_size: Positive
-    width: Positive
-    layers: Positive
-    heads: Positive
-    mlp_width: Positive
-    activation: Activation
-    layer_norm_eps: float
-    causal: bool
-    pool: Literal["end-of-text", "last", "first"]
-    """The position whose feature stands for the text."""
-
-    @property
-    def trims(self) -> bool:
-        """Whether padding cannot change a feature, so that a batch runs at its longest text."""
-        return self.causal and self.pool != "last"
-
-
-VisionFacts = VisionTransformer | ModifiedResNet | ResNet
-TextFacts = TextTransformer
 
 
 class TokenizerFacts(Facts, frozen=True):
     """What ``tokenizer.json`` does not say about how text becomes ids."""
 
-    cleaning: Literal["clip", "whitespace", "none"]
-    """``clip``: ftfy, HTML entities, white space, lower case, as the reference does."""
+    cleaning: Literal["clip", "whitespace", "none", "mend", "lower", "canonical"]
+    """``clip``: ftfy, HTML entities, white space, lower case, as the reference does, with OpenAI's
+    own word rule. ``mend``: the same but for case and words; ``lower``: lower case only;
+    ``canonical``: ``mend``, lower case and no ASCII punctuation (core/cleaning.py)."""
     start: int | None
     end: int
     pad: int
@@ -198,7 +130,8 @@ def _contradictions(config: Config) -> list[str]:
     step = vision.step
     if any(side % step for side in vision.image_size):
         found.append(f"vision.image_size {list(vision.image_size)} is not a multiple of {step}")
-    if isinstance(vision, VisionTransformer) and vision.width % vision.heads:
+    transformers = (VisionTransformer, PooledVisionTransformer)
+    if isinstance(vision, transformers) and vision.width % vision.heads:
         found.append(f"vision.width {vision.width} is not a multiple of heads {vision.heads}")
     if isinstance(vision, ModifiedResNet) and (vision.width * 32) % vision.heads:
         found.append(f"32 x vision.width {vision.width} is not a multiple of heads {vision.heads}")
@@ -206,6 +139,22 @@ def _contradictions(config: Config) -> list[str]:
         found.append(
             f"vision.widths names {len(vision.widths)} stages, vision.layers {len(vision.layers)}"
         )
+    if isinstance(vision, PooledVisionTransformer):
+        if 0 in vision.grid:
+            found.append(f"vision.image_size {list(vision.image_size)} holds no whole patch")
+        if vision.width != config.embed_dim:
+            found.append(
+                f"vision.width is {vision.width} but embed_dim {config.embed_dim}: this kind of "
+                "tower has no projection, so set both alike"
+            )
+    if isinstance(text, RobertaText):
+        if text.pad != tokens.pad:
+            found.append(f"text.pad is {text.pad} but tokenizer.pad is {tokens.pad}")
+        if text.pad + 1 + text.context_length > text.positions:
+            found.append(
+                f"text.positions {text.positions} end before text.context_length "
+                f"{text.context_length} from row {text.pad + 1} on"
+            )
     if text.width % text.heads:
         found.append(f"text.width {text.width} is not a multiple of heads {text.heads}")
     for name, value in (("start", tokens.start), ("end", tokens.end), ("pad", tokens.pad)):

@@ -10,9 +10,12 @@ from itertools import chain
 from typing import Any
 
 from keshin.core.config import (
+    BlockFacts,
     Config,
     ModifiedResNet,
+    PooledVisionTransformer,
     ResNet,
+    RobertaText,
     TextTransformer,
     VisionTransformer,
 )
@@ -33,6 +36,8 @@ def named_shapes(config: Config) -> Named:
     vision = VISION[type(config.vision)](config.vision, config.embed_dim)
     text = TEXT[type(config.text)](config.text, config.embed_dim)
     yield "logit_scale", ()
+    if config.score.kind == "sigmoid":
+        yield "logit_bias", ()
     yield from chain(text, _under("visual.", vision))
 
 
@@ -56,17 +61,25 @@ def _batch_norm(name: str, channels: int) -> Named:
         yield f"{name}.{part}", (channels,)
 
 
-def _transformer(facts: VisionTransformer | TextTransformer) -> Named:
+def _transformer(facts: BlockFacts) -> Named:
     width = facts.width
     for index in range(facts.layers):
         block = f"transformer.resblocks.{index}"
-        yield f"{block}.attn.in_proj_weight", (3 * width, width)
-        yield f"{block}.attn.in_proj_bias", (3 * width,)
-        yield from _linear(f"{block}.attn.out_proj", width, width)
+        yield from _attention(f"{block}.attn", width)
         yield from _layer_norm(f"{block}.ln_1", width)
-        yield from _linear(f"{block}.mlp.c_fc", width, facts.mlp_width)
-        yield from _linear(f"{block}.mlp.c_proj", facts.mlp_width, width)
+        yield from _mlp(f"{block}.mlp", width, facts.mlp_width)
         yield from _layer_norm(f"{block}.ln_2", width)
+
+
+def _attention(name: str, width: int) -> Named:
+    yield f"{name}.in_proj_weight", (3 * width, width)
+    yield f"{name}.in_proj_bias", (3 * width,)
+    yield from _linear(f"{name}.out_proj", width, width)
+
+
+def _mlp(name: str, width: int, inner: int) -> Named:
+    yield from _linear(f"{name}.c_fc", width, inner)
+    yield from _linear(f"{name}.c_proj", inner, width)
 
 
 def vit_shapes(facts: VisionTransformer, embed_dim: int) -> Named:
@@ -80,6 +93,21 @@ def vit_shapes(facts: VisionTransformer, embed_dim: int) -> Named:
     yield from _transformer(facts)
     yield from _layer_norm("ln_post", width)
     yield "proj", (width, embed_dim)
+
+
+def pooled_vit_shapes(facts: PooledVisionTransformer, embed_dim: int) -> Named:
+    """The image tower of the SigLIP family, without ``visual.``; ``embed_dim`` is its width."""
+    rows, columns = facts.grid
+    width, side = facts.width, facts.patch_size
+    yield "conv1.weight", (width, 3, side, side)
+    yield "conv1.bias", (width,)
+    yield "positional_embedding", (rows * columns, width)
+    yield from _transformer(facts)
+    yield from _layer_norm("ln_post", width)
+    yield "attnpool.probe", (width,)
+    yield from _attention("attnpool.attn", width)
+    yield from _layer_norm("attnpool.ln_2", width)
+    yield from _mlp("attnpool.mlp", width, facts.mlp_width)
 
 
 def _bottleneck(name: str, channels: int, planes: int, stride: int) -> Named:
@@ -146,12 +174,31 @@ def text_shapes(facts: TextTransformer, embed_dim: int) -> Named:
     yield "positional_embedding", (facts.context_length, facts.width)
     yield from _transformer(facts)
     yield from _layer_norm("ln_final", facts.width)
-    yield "text_projection", (facts.width, embed_dim)
+    if facts.projection_bias:
+        yield from _linear("text_projection", facts.width, embed_dim)
+    else:
+        yield "text_projection", (facts.width, embed_dim)
+
+
+def roberta_shapes(facts: RobertaText, embed_dim: int) -> Named:
+    """The text tower of the RoBERTa family, with the blocks' names of the other towers."""
+    width, inner = facts.width, facts.projection_width
+    yield "token_embedding.weight", (facts.vocab_size, width)
+    yield "positional_embedding", (facts.positions, width)
+    yield "token_type_embedding", (width,)
+    yield from _layer_norm("ln_embedding", width)
+    yield from _transformer(facts)
+    yield "text_projection.c_fc.weight", (inner, width)
+    yield "text_projection.c_proj.weight", (embed_dim, inner)
 
 
 VISION: dict[type, Callable[[Any, int], Named]] = {
     VisionTransformer: vit_shapes,
     ModifiedResNet: resnet_shapes,
     ResNet: basic_resnet_shapes,
+    PooledVisionTransformer: pooled_vit_shapes,
 }
-TEXT: dict[type, Callable[[Any, int], Named]] = {TextTransformer: text_shapes}
+TEXT: dict[type, Callable[[Any, int], Named]] = {
+    TextTransformer: text_shapes,
+    RobertaText: roberta_shapes,
+}

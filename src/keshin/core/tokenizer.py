@@ -13,22 +13,21 @@ Characters that Unicode added after version 16 are no letters here, but are to a
 from __future__ import annotations
 
 import gzip
-import html
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors, trainers
 
+from keshin.core.cleaning import CLEANING, CleaningName
 from keshin.core.config import TokenizerFacts
 from keshin.errors import TokenizerError
 
@@ -58,27 +57,6 @@ NEAREST_TO_CLIP = {
         {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
         {"type": "Lowercase"},
     ],
-}
-
-
-def _clean_clip(text: str) -> str:
-    """Mend, unescape twice, collapse white space, lower: OpenAI's cleaning."""
-    if not (text.isascii() and text.isprintable() and "&" not in text):
-        import ftfy  # here, because it takes 50 ms to load and plain prompts never need it
-
-        text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return _collapse(text).lower()
-
-
-def _collapse(text: str) -> str:
-    return " ".join(text.split())
-
-
-CleaningName = Literal["clip", "whitespace", "none"]
-CLEANING: dict[CleaningName, Callable[[str], str]] = {
-    "clip": _clean_clip,
-    "whitespace": _collapse,
-    "none": str,
 }
 
 
@@ -126,6 +104,8 @@ class Tokenizer:
     ) -> None:
         size = backend.get_vocab_size()
         _check_facts(facts, size, context_length)
+        backend.no_padding()  # files of other projects ask for both, and rows are made here
+        backend.no_truncation()
         self.backend = backend
         self.facts = facts
         self.context_length = context_length
@@ -148,16 +128,7 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | Path, facts: TokenizerFacts, context_length: int) -> Tokenizer:
         """Read a ``tokenizer.json``; ``facts`` say what it does not."""
-        try:
-            backend = tokenizers.Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise TokenizerError(f"Cannot read the tokenizer {path}: {error.strerror}.") from error
-        except Exception as error:  # the library raises bare Exception
-            raise TokenizerError(
-                f"{path} is not a tokenizer.json that 'tokenizers' {tokenizers.__version__} can "
-                f"read ({error}). Fetch or write the file again."
-            ) from error
-        return cls(backend, facts, context_length)
+        return cls(read_backend(path), facts, context_length)
 
     @classmethod
     def train(
@@ -283,6 +254,19 @@ class Tokenizer:
             if i != self.facts.start:
                 kept.append(i)
         return self.backend.decode(kept, skip_special_tokens=False).strip()
+
+
+def read_backend(path: str | Path) -> tokenizers.Tokenizer:
+    """A ``tokenizer.json`` as the library reads it. Raises ``TokenizerError``."""
+    try:
+        return tokenizers.Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TokenizerError(f"Cannot read the tokenizer {path}: {error.strerror}.") from error
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(
+            f"{path} is not a tokenizer.json that 'tokenizers' {tokenizers.__version__} can "
+            f"read ({error}). Fetch or write the file again."
+        ) from error
 
 
 def _pair(line: str) -> tuple[str, str]:

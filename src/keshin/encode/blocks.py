@@ -21,7 +21,7 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from keshin.core.checkpoint import TensorFile
-from keshin.core.config import TextTransformer, VisionTransformer
+from keshin.core.config import BlockFacts, TextTransformer, VisionTransformer
 
 OPSET = 20  # ONNX Runtime 1.17 and later; the first with Gelu
 IR_VERSION = 9
@@ -129,6 +129,7 @@ def _quick_gelu(graph: Graph, x: str) -> str:
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "quick_gelu": _quick_gelu,
     "gelu": lambda graph, x: graph.op("Gelu", x),
+    "gelu_tanh": lambda graph, x: graph.op("Gelu", x, approximate="tanh"),
 }
 
 
@@ -215,7 +216,7 @@ def transformer(
         name = f"{prefix}transformer.resblocks.{index}"
         normed = layer_norm(graph, x, f"{name}.ln_1", facts.layer_norm_eps)
         mixed = attention(graph, normed, f"{name}.attn", facts.heads, length, mask)
-        x = _mlp(graph, graph.op("Add", x, mixed), name, facts)
+        x = pre_norm_mlp(graph, graph.op("Add", x, mixed), name, facts)
     name = f"{prefix}transformer.resblocks.{facts.layers - 1}"
     width = facts.width
     shape = graph.op("Concat", graph.constant([-1]), length, graph.constant([width]), axis=0)
@@ -227,10 +228,20 @@ def transformer(
         graph, readout.pick(normed), normed, (q, k, v), facts.heads, readout.mask
     )
     mixed = linear(graph, mixed, f"{name}.attn.out_proj")
-    return _mlp(graph, graph.op("Add", readout.pick(tokens), mixed), name, facts)
+    return pre_norm_mlp(graph, graph.op("Add", readout.pick(tokens), mixed), name, facts)
 
 
-def _mlp(graph: Graph, x: str, name: str, facts: VisionTransformer | TextTransformer) -> str:
+def pre_norm_block(
+    graph: Graph, x: str, name: str, facts: BlockFacts, length: str, mask: str | None
+) -> str:
+    """A whole block, for towers that read all tokens of the last one: (B L, D) -> (B L, D)."""
+    normed = layer_norm(graph, x, f"{name}.ln_1", facts.layer_norm_eps)
+    mixed = attention(graph, normed, f"{name}.attn", facts.heads, length, mask)
+    return pre_norm_mlp(graph, graph.op("Add", x, mixed), name, facts)
+
+
+def pre_norm_mlp(graph: Graph, x: str, name: str, facts: BlockFacts) -> str:
+    """The second half of a block: ``x + mlp(ln_2(x))``, (n, D) -> (n, D)."""
     normed = layer_norm(graph, x, f"{name}.ln_2", facts.layer_norm_eps)
     inner = ACTIVATIONS[facts.activation](graph, linear(graph, normed, f"{name}.mlp.c_fc"))
     return graph.op("Add", x, linear(graph, inner, f"{name}.mlp.c_proj"))

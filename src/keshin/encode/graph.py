@@ -16,7 +16,9 @@ from keshin.core.checkpoint import TensorFile
 from keshin.core.config import (
     Config,
     ModifiedResNet,
+    PooledVisionTransformer,
     ResNet,
+    RobertaText,
     TextTransformer,
     VisionTransformer,
 )
@@ -29,6 +31,8 @@ from keshin.encode.blocks import (
     single_query_attention,
     transformer,
 )
+from keshin.encode.graph_roberta import roberta_text
+from keshin.encode.graph_siglip import pooled_vit
 
 EXPANSION = 4  # of a bottleneck
 STEM_STRIDES = (2, 1, 1)
@@ -182,6 +186,8 @@ def text_transformer(graph: Graph, ids: str, ends: str, facts: TextTransformer) 
     readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), seen)
     x = transformer(graph, x, "", facts, length, mask, readout)
     x = layer_norm(graph, x, "ln_final", facts.layer_norm_eps)
+    if facts.projection_bias:
+        return linear(graph, x, "text_projection")
     return graph.op("MatMul", x, graph.weight("text_projection"))
 
 
@@ -209,5 +215,9 @@ VISION: dict[type, Callable[[Graph, str, Any], str]] = {
     VisionTransformer: vit,
     ModifiedResNet: modified_resnet,
     ResNet: resnet,
+    PooledVisionTransformer: pooled_vit,
 }
-TEXT: dict[type, Callable[[Graph, str, str, Any], str]] = {TextTransformer: text_transformer}
+TEXT: dict[type, Callable[[Graph, str, str, Any], str]] = {
+    TextTransformer: text_transformer,
+    RobertaText: roberta_text,
+}

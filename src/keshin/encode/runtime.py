@@ -100,6 +100,7 @@ def onnx_encoder(
         tokenizer=checkpoint.tokenizer(),
         towers=OnnxTowers(checkpoint, threads=threads, providers=providers, prepack=prepack),
         logit_scale=checkpoint.logit_scale,
+        logit_bias=checkpoint.logit_bias,
         identify=lambda: checkpoint.fingerprint,
         threads=threads,
     )

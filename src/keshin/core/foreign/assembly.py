@@ -44,6 +44,7 @@ def assemble(
     tensors: Mapping[str, Array],
     tokenizer: Tokenizer,
     sheet: Mapping[str, Any],
+    score: str = "softmax",
 ) -> ForeignModel:
     """Check everything against everything. ``tensors`` have our names already.
 
@@ -62,7 +63,7 @@ def assemble(
             "pad": tokens.pad,
         },
         "preprocess": {"size": sheet["vision"]["image_size"], **picture},
-        "score": {"kind": "softmax"},
+        "score": {"kind": score},
         "licence": known.label("licence", "unknown"),
         "source": known.label("source", f"{known.path.name}, {table.layout} layout"),
     }

@@ -1,8 +1,9 @@
 """Tensor names of one layout as another's: a literal table, and the engine that reads it both ways.
 
 A table is rows of (foreign pattern, our pattern, transform). In a pattern ``{i}``, ``{j}`` and
-``{k}`` stand for a number, the same on both sides; ``{qkv}`` on the foreign side stands for the
-three letters of a row that joins queries, keys and values. Ours are OpenAI's names.
+``{k}`` stand for a number, the same on both sides; ``{qkv}``, ``{q_kv}`` and ``{query}`` on the
+foreign side stand for the parts, as ``JOINED`` names them, of a row that joins queries, keys and
+values. Ours are OpenAI's names.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ import numpy.typing as npt
 from keshin.errors import CheckpointError
 
 Array = npt.NDArray[Any]
-Transform = Literal["same", "transpose", "concat"]
+Transform = Literal["same", "transpose", "concat", "unwrap", "unwrap twice"]
 Row = tuple[str, str, Transform]
 
 SHOWN = 8  # names in one error message
-PLACE = re.compile(r"\{(i|j|k|qkv)\}")
-PARTS = ("q", "k", "v")  # the order in which OpenAI's in_proj holds them
+JOINED: dict[str, dict[str, int]] = {  # place -> its parts in OpenAI's order, and their thirds
+    "qkv": {"q": 1, "k": 1, "v": 1},
+    "q_kv": {"q": 1, "kv": 2},
+    "query": {"query": 1, "key": 1, "value": 1},
+}
+THIRDS = 3
+NUMBER = "0|[1-9][0-9]*"
+PLACE = re.compile(r"\{(i|j|k|" + "|".join(JOINED) + r")\}")
 
 
 def _same(parts: list[Array]) -> Array:
@@ -35,24 +42,43 @@ def _transpose(parts: list[Array]) -> Array:
     return np.ascontiguousarray(parts[0].T)
 
 
-def _split(whole: Array) -> list[Array]:
-    if len(whole) % len(PARTS):
+def _unwrap(parts: list[Array]) -> Array:
+    """Without a leading axis of length one, which other layouts keep for a batch."""
+    array = parts[0]
+    if array.ndim == 0 or len(array) != 1:
         raise CheckpointError(
-            f"A joined tensor of {len(whole)} rows cannot be split into queries, keys and values."
+            f"A tensor of shape {list(array.shape)} stands where the layout has a first axis of 1."
         )
-    return np.split(whole, len(PARTS))
+    return np.asarray(array[0])
 
 
 TO_OURS: dict[Transform, Callable[[list[Array]], Array]] = {
     "same": _same,
     "transpose": _transpose,
     "concat": np.concatenate,
+    "unwrap": _unwrap,
+    "unwrap twice": lambda parts: _unwrap([_unwrap(parts)]),
 }
-TO_FOREIGN: dict[Transform, Callable[[Array], list[Array]]] = {
-    "same": lambda whole: [whole],
-    "transpose": lambda whole: [_transpose([whole])],
-    "concat": _split,
+TO_FOREIGN: dict[Transform, Callable[[Array], Array]] = {
+    "same": lambda whole: whole,
+    "transpose": lambda whole: _transpose([whole]),
+    "unwrap": lambda whole: whole[None],
+    "unwrap twice": lambda whole: whole[None, None],
 }
+
+
+def _joined(pattern: str) -> str | None:
+    """The place of a pattern that stands for several tensors."""
+    return next((match[1] for match in PLACE.finditer(pattern) if match[1] in JOINED), None)
+
+
+def _split(whole: Array, thirds: Iterable[int]) -> list[Array]:
+    if len(whole) % THIRDS:
+        raise CheckpointError(
+            f"A joined tensor of {len(whole)} rows cannot be split into queries, keys and values."
+        )
+    ends = np.cumsum(list(thirds)) * (len(whole) // THIRDS)
+    return np.split(whole, ends[:-1])
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
@@ -60,7 +86,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
     parts = [
         re.escape(piece)
         if index % 2 == 0
-        else f"(?P<{piece}>{'[qkv]' if piece == 'qkv' else r'0|[1-9][0-9]*'})"
+        else f"(?P<{piece}>{'|'.join(JOINED.get(piece, (NUMBER,)))})"
         for index, piece in enumerate(pieces)
     ]
     return re.compile("".join(parts))
@@ -101,8 +127,9 @@ class KeyTable:
         """The foreign names, in order, of one of our tensors; ``None`` if no row has it."""
         for regex, (pattern, _, transform) in self._by_ours:
             if match := regex.fullmatch(ours):
-                parts = PARTS if transform == "concat" else ("",)
-                names = (_fill(pattern, {**match.groupdict(), "qkv": part}) for part in parts)
+                place = _joined(pattern) or "none"
+                parts = JOINED.get(place, ("",))
+                names = (_fill(pattern, {**match.groupdict(), place: part}) for part in parts)
                 return tuple(names), transform
         return None
 
@@ -131,10 +158,14 @@ class KeyTable:
         exported: dict[str, Array] = {}
         leftover = []
         for ours, array in tensors.items():
-            if found := self.foreign(ours):
-                exported.update(zip(found[0], TO_FOREIGN[found[1]](array), strict=True))
-            else:
+            found = self.foreign(ours)
+            if found is None:
                 leftover.append(ours)
+            elif found[1] == "concat":
+                parts = _split(array, self._thirds(ours))
+                exported.update(zip(found[0], parts, strict=True))
+            else:
+                exported[found[0][0]] = TO_FOREIGN[found[1]](array)
         if leftover:
             raise CheckpointError(
                 f"The {self.layout} layout has no name for {listed(leftover)}: this model cannot "
@@ -161,6 +192,10 @@ class KeyTable:
             raise CheckpointError(
                 f"{origin}: {listed(wrong, quote=False)}. Facts and weights are of two models."
             )
+
+    def _thirds(self, ours: str) -> Iterable[int]:
+        pattern = next(row[0] for regex, row in self._by_ours if regex.fullmatch(ours))
+        return JOINED[_joined(pattern) or "qkv"].values()
 
     def _foreign_names(self, ours: str) -> tuple[str, ...]:
         found = self.foreign(ours)

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from keshin.core.cleaning import CleaningName
 from keshin.core.config import Activation
 from keshin.errors import CheckpointError
 from keshin.facts import releases
 
 STATEMENTS: Mapping[str, str] = MappingProxyType(
     {
-        "activation": "'quick_gelu' or 'gelu'",
+        "activation": "'quick_gelu', 'gelu' or 'gelu_tanh'",
         "head_width": "channels of one attention head, for example 64",
         "layer_norm_eps": "the epsilon of LayerNorm, for example 1e-05",
         "causal": "True if a token of a text sees only those before it",
@@ -45,6 +46,7 @@ TYPES: Mapping[str, Any] = MappingProxyType(
         "resize": Literal["shorter-side", "squash"],
         "interpolation": Literal["bicubic", "bilinear", "nearest", "lanczos"],
         "text_head_width": Width,  # these may be stated too, and need not be
+        "cleaning": CleaningName,
         "name": str,
         "licence": str,
         "source": str,
@@ -93,6 +95,10 @@ class Known:
             )
         self._known[name] = value
         return value
+
+    def stated(self, name: str, default: Any) -> Any:
+        """What the caller says, which wins over a habit of the layout that no file states."""
+        return self._stated.get(name, default)
 
     def require(self, names: Iterable[str]) -> dict[str, Any]:
         """The values of some facts. Raises ``MissingFacts`` that names all that are missing."""

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from keshin.core.foreign.assembly import ForeignModel, Layout, assemble
-from keshin.core.foreign.keys import KeyTable
 from keshin.core.foreign.known import Known
+from keshin.core.foreign.open_clip_keys import TextPart, VisionPart, open_clip_keys
 from keshin.core.foreign.open_clip_options import (
+    CLEANING,
     INTERPOLATION,
-    POOLS,
     RESIZE,
     ModelOptions,
     PictureOptions,
@@ -25,8 +25,17 @@ from keshin.core.foreign.open_clip_options import (
     VisionOptions,
     check_options,
 )
-from keshin.core.foreign.openai import OPENAI_KEYS, TEXT_NAMES, VISION_NAMES, rows
-from keshin.core.foreign.weights import find_weights, read_json, read_weights, sides, structured
+from keshin.core.foreign.open_clip_towers import check_towers, text_facts, vision_facts
+from keshin.core.foreign.positions import fit_positions
+from keshin.core.foreign.vocabulary import VOCABULARIES, read_vocabulary
+from keshin.core.foreign.weights import (
+    find_weights,
+    first_of,
+    read_json,
+    read_weights,
+    sides,
+    structured,
+)
 from keshin.core.tokenizer import Tokenizer
 from keshin.errors import CheckpointError
 
@@ -36,15 +45,7 @@ WEIGHTS = (
     "open_clip_model.safetensors.index.json",
     "open_clip_pytorch_model.bin",
 )
-END_ID = 49407  # of OpenAI's tokenizer, which these models use
 OpenCLIP = TypeVar("OpenCLIP", bound=msgspec.Struct)
-
-OPEN_CLIP_KEYS = KeyTable("OpenCLIP", OPENAI_KEYS.rows, OPENAI_KEYS.ignored)
-OPEN_CLIP_CUSTOM_TEXT_KEYS = KeyTable(
-    "OpenCLIP (custom_text)",
-    (*rows(("logit_scale", *VISION_NAMES)), *rows(TEXT_NAMES, prefix="text.")),
-    ignored=OPENAI_KEYS.ignored,
-)
 
 
 def read_open_clip(path: Path, facts: Mapping[str, Any] | None = None) -> ForeignModel:
@@ -53,84 +54,63 @@ def read_open_clip(path: Path, facts: Mapping[str, Any] | None = None) -> Foreig
     sheet = read_json(path / CONFIG)
     known = Known(path, facts)
     model = _options(sheet.get("model_cfg"), ModelOptions, f"{origin}: model_cfg")
-    known.say("activation", "quick_gelu" if model.quick_gelu else "gelu", origin)
-    vision = _vision(model.vision_cfg, known, f"{origin}: vision_cfg")
-    text = _text(model.text_cfg, known, f"{origin}: text_cfg")
+    vision_options = _options(model.vision_cfg, VisionOptions, f"{origin}: vision_cfg")
+    text_options = _options(model.text_cfg, TextOptions, f"{origin}: text_cfg")
+    check_towers(vision_options, text_options, origin)
+    weights = find_weights(path, WEIGHTS)
+    stored = read_weights(weights)
+    for name in ("logit_scale", "logit_bias"):  # 'nonscalar_logit_scale' gives them an axis
+        if name in stored and stored[name].size == 1:
+            stored[name] = stored[name].reshape(())
+    image: VisionPart = "own" if vision_options.timm_model_name is None else "timm"
+    words: TextPart = "custom" if any(name.startswith("text.") for name in stored) else "own"
+    if text_options.hf_model_name is not None:
+        words = "hugging-face"
+    table = open_clip_keys(image, words)
+    tensors = table.import_tensors(stored, origin=str(weights))
+    tokenizer = _tokenizer(path, text_options, known, f"{origin}: text_cfg")
+    quick = model.quick_gelu
+    vision = vision_facts(vision_options, tensors, quick, known, f"{origin}: vision_cfg")
+    text = text_facts(text_options, tensors, tokenizer, quick, known, f"{origin}: text_cfg")
     _picture(
         sheet.get("preprocess_cfg", {}), vision["image_size"], known, f"{origin}: preprocess_cfg"
     )
-    known.say("tokenizer", "clip", origin)
-    weights = find_weights(path, WEIGHTS)
-    stored = read_weights(weights)
-    custom = any(name.startswith("text.") for name in stored)
-    table = OPEN_CLIP_CUSTOM_TEXT_KEYS if custom else OPEN_CLIP_KEYS
-    tensors = table.import_tensors(stored, origin=str(weights))
-    tokenizer = Tokenizer.clip(text["context_length"])
+    positions = tensors.get("visual.positional_embedding")
+    if vision["kind"] == "vit" and vision["patch_size"] and positions is not None:
+        rows, columns = (side // vision["patch_size"] for side in vision["image_size"])
+        fitted = fit_positions(positions, (rows, columns), origin=str(weights))
+        tensors["visual.positional_embedding"] = fitted
     towers = {"embed_dim": model.embed_dim, "vision": vision, "text": text}
-    return assemble(known, table, tensors, tokenizer, towers)
+    score = "softmax" if model.init_logit_bias is None else "sigmoid"
+    return assemble(known, table, tensors, tokenizer, towers, score)
+
+
+def _tokenizer(path: Path, options: TextOptions, known: Known, origin: str) -> Tokenizer:
+    """OpenAI's, unless the options name another, which the folder must then hold."""
+    details = dict(options.tokenizer_kwargs or {})
+    name = options.hf_tokenizer_name
+    clean = details.pop("clean", "whitespace") if name is not None else None
+    if details or (name is not None and clean not in CLEANING):
+        raise CheckpointError(
+            f"{origin} sets 'tokenizer_kwargs' to {options.tokenizer_kwargs!r}; keshin supports "
+            f"'clean' with {', '.join(CLEANING)}, for tokenizers of transformers."
+        )
+    if name is None:
+        known.say("tokenizer", "clip", origin)
+        return Tokenizer.clip(options.context_length)
+    if first_of(path, VOCABULARIES) is None:
+        raise CheckpointError(
+            f"{origin} sets 'hf_tokenizer_name' to '{name}', but {path} holds no tokenizer. Put "
+            "that tokenizer's tokenizer.json and tokenizer_config.json there."
+        )
+    cleaning = known.say("cleaning", CLEANING[str(clean)], origin)
+    return read_vocabulary(path, cleaning, options.context_length)
 
 
 def _options(part: Any, kind: type[OpenCLIP], origin: str) -> OpenCLIP:
     options = structured(part, kind, origin)
     check_options(part, kind, origin)
     return options
-
-
-def _vision(part: Any, known: Known, origin: str) -> dict[str, Any]:
-    options = _options(part, VisionOptions, origin)
-    image_size = sides(options.image_size)
-    if isinstance(options.layers, list):
-        return {
-            "kind": "modified-resnet",
-            "image_size": image_size,
-            "width": options.width,
-            "layers": options.layers,
-            "heads": options.width * 32 // options.head_width,
-        }
-    return {
-        "kind": "vit",
-        "image_size": image_size,
-        "patch_size": options.patch_size,
-        **_blocks(options, options.width // options.head_width, known, origin),
-    }
-
-
-def _text(part: Any, known: Known, origin: str) -> dict[str, Any]:
-    options = _options(part, TextOptions, origin)
-    pool = options.pool_type
-    if pool not in POOLS or (pool == "eos" and options.eos_id != END_ID):
-        raise CheckpointError(
-            f"{origin} sets 'pool_type' to {pool!r} and 'eos_id' to {options.eos_id}. keshin "
-            f"supports {', '.join(POOLS)}, with the id {END_ID} of OpenAI's end of text."
-        )
-    return {
-        "kind": "transformer",
-        "context_length": options.context_length,
-        "vocab_size": options.vocab_size,
-        **_blocks(options, options.heads, known, origin),
-        "causal": known.say("causal", not options.no_causal_mask, origin),
-        "pool": known.say("pool", POOLS[pool], origin),
-    }
-
-
-def _blocks(
-    options: VisionOptions | TextOptions, heads: int, known: Known, origin: str
-) -> dict[str, Any]:
-    """What both Transformers state."""
-    norm = dict(options.norm_kwargs or {})
-    epsilon = known.say("layer_norm_eps", norm.pop("eps", 1e-5), origin)
-    if norm:
-        raise CheckpointError(
-            f"{origin} sets 'norm_kwargs' to {options.norm_kwargs!r}; keshin supports 'eps' only."
-        )
-    return {
-        "width": options.width,
-        "layers": options.layers,
-        "heads": heads,
-        "mlp_width": int(options.width * options.mlp_ratio),
-        **known.require(["activation"]),
-        "layer_norm_eps": epsilon,
-    }
 
 
 def _picture(part: Any, image_size: list[int], known: Known, origin: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from keshin.core.config import Positive
+from keshin.core.cleaning import CleaningName
+from keshin.core.config import Activation, Positive
 from keshin.core.foreign.known import Colours
 from keshin.errors import CheckpointError
 
@@ -22,6 +23,7 @@ class ModelOptions(msgspec.Struct):
     vision_cfg: dict[str, Any]
     text_cfg: dict[str, Any]
     quick_gelu: bool = False
+    init_logit_bias: float | None = None
 
 
 class VisionOptions(msgspec.Struct):
@@ -34,6 +36,10 @@ class VisionOptions(msgspec.Struct):
     patch_size: Positive | None = 16
     image_size: Positive | list[Positive] = 224
     norm_kwargs: dict[str, Any] | None = None
+    act_kwargs: dict[str, Any] | None = None
+    timm_model_name: str | None = None
+    timm_pool: str = "avg"
+    timm_proj: str = "linear"
 
 
 class TextOptions(msgspec.Struct):
@@ -47,8 +53,15 @@ class TextOptions(msgspec.Struct):
     mlp_ratio: float = 4.0
     norm_kwargs: dict[str, Any] | None = None
     no_causal_mask: bool = False
+    act_kwargs: dict[str, Any] | None = None
     pool_type: str = "argmax"
-    eos_id: int | None = None
+    eos_id: int = 2
+    proj_bias: bool = False
+    hf_model_name: str | None = None
+    hf_pooler_type: str = "mean_pooler"
+    hf_proj_type: str = "mlp"
+    hf_tokenizer_name: str | None = None
+    tokenizer_kwargs: dict[str, Any] | None = None
 
 
 class PictureOptions(msgspec.Struct):
@@ -64,11 +77,45 @@ class PictureOptions(msgspec.Struct):
 
 POOLS = {"argmax": "end-of-text", "eos": "end-of-text", "last": "last", "first": "first"}
 RESIZE = {"shortest": "shorter-side", "squash": "squash"}
+CLEANING: dict[str, CleaningName] = {"whitespace": "mend", "canonicalize": "canonical"}
+"""What ``tokenizer_kwargs`` calls 'clean'; for tokenizers of transformers only."""
+TIMM: dict[str, tuple[int, Activation]] = {
+    "vit_base_patch16_siglip_224": (12, "gelu"),
+    "vit_base_patch16_siglip_256": (12, "gelu"),
+    "vit_base_patch16_siglip_384": (12, "gelu"),
+    "vit_base_patch16_siglip_512": (12, "gelu"),
+    "vit_base_patch32_siglip_256": (12, "gelu_tanh"),
+    "vit_large_patch16_siglip_256": (16, "gelu"),
+    "vit_large_patch16_siglip_384": (16, "gelu"),
+    "vit_large_patch16_siglip_512": (16, "gelu_tanh"),
+    "vit_so400m_patch14_siglip_224": (16, "gelu"),
+    "vit_so400m_patch14_siglip_378": (16, "gelu"),
+    "vit_so400m_patch14_siglip_384": (16, "gelu"),
+    "vit_so400m_patch16_siglip_256": (16, "gelu_tanh"),
+    "vit_so400m_patch16_siglip_384": (16, "gelu_tanh"),
+    "vit_so400m_patch16_siglip_512": (16, "gelu_tanh"),
+    "vit_giantopt_patch16_siglip_256": (16, "gelu_tanh"),
+    "vit_giantopt_patch16_siglip_384": (16, "gelu_tanh"),
+}
+"""Heads and activation of timm's image towers (timm 1.0.31); the tensors' shapes show the rest."""
+HUGGING_FACE: dict[str, int] = {
+    "xlm-roberta-base": 12,
+    "xlm-roberta-large": 16,
+    "FacebookAI/xlm-roberta-base": 12,
+    "FacebookAI/xlm-roberta-large": 16,
+}
+"""Heads of transformers' text towers; the tensors' shapes show the rest."""
 INTERPOLATION = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}
 
 # No effect on a finished model all of whose other options are supported.
 IDLE = {
-    ModelOptions: ("custom_text", "init_logit_scale", "output_dict", "cast_dtype"),
+    ModelOptions: (
+        "custom_text",
+        "init_logit_scale",
+        "nonscalar_logit_scale",
+        "output_dict",
+        "cast_dtype",
+    ),
     VisionOptions: (
         "patch_dropout",
         "output_tokens",
@@ -76,8 +123,6 @@ IDLE = {
         "attn_pooler_queries",
         "attn_pooler_heads",
         "timm_model_pretrained",
-        "timm_pool",
-        "timm_proj",
         "timm_proj_bias",
         "timm_drop",
         "timm_drop_path",
@@ -88,8 +133,6 @@ IDLE = {
         "bos_id",
         "output_tokens",
         "hf_model_pretrained",
-        "hf_proj_type",
-        "hf_pooler_type",
         "hf_model_config",
     ),
     PictureOptions: ("fill_color",),
@@ -98,7 +141,6 @@ IDLE = {
 TOWERS_FIXED: dict[str, Any] = {
     "ls_init_value": None,
     "final_ln_after_pool": False,
-    "act_kwargs": None,
     "block_type": None,
     "qk_norm": False,
     "scaled_cosine_attn": False,
@@ -108,10 +150,9 @@ TOWERS_FIXED: dict[str, Any] = {
     "scale_fc": False,
 }
 FIXED: dict[type, dict[str, Any]] = {
-    ModelOptions: {"init_logit_bias": None, "nonscalar_logit_scale": False},
+    ModelOptions: {},
     VisionOptions: {
         **TOWERS_FIXED,
-        "timm_model_name": None,
         "attentional_pool": False,
         "no_ln_pre": False,
         "pos_embed_type": "learnable",
@@ -121,13 +162,9 @@ FIXED: dict[type, dict[str, Any]] = {
         **TOWERS_FIXED,
         "text_arch": "clip",
         "variable_text": False,
-        "hf_model_name": None,
-        "hf_tokenizer_name": None,
         "tokenizer_mode": None,
-        "tokenizer_kwargs": None,
         "tokenizer_type": "",
         "embed_cls": False,
-        "proj_bias": False,
         "proj_type": "linear",
     },
     PictureOptions: {},

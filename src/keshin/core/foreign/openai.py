@@ -166,7 +166,7 @@ def infer_towers(
             )
         return {
             "width": width,
-            "layers": _count(tensors, f"{prefix}resblocks."),
+            "layers": count_blocks(tensors, f"{prefix}resblocks."),
             "heads": width // head_width,
             "mlp_width": shape(f"{prefix}resblocks.0.mlp.c_fc.weight")[0],
             "activation": stated["activation"],
@@ -193,14 +193,15 @@ def infer_towers(
         vision = {
             "kind": "modified-resnet",
             "width": width,
-            "layers": [_count(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
+            "layers": [count_blocks(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
             "heads": width * 32 // stated["head_width"],
         }
     vision["image_size"] = [side, side]
     return {"embed_dim": shape("text_projection")[1], "vision": vision, "text": text}
 
 
-def _count(tensors: Mapping[str, Array], prefix: str) -> int:
+def count_blocks(tensors: Mapping[str, Array], prefix: str) -> int:
+    """How many numbers follow the prefix in the tensors' names."""
     return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
 

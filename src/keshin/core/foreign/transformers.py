@@ -14,9 +14,18 @@ import msgspec
 
 from keshin.core.config import Positive, TokenizerFacts
 from keshin.core.foreign.assembly import ForeignModel, Layout, assemble
-from keshin.core.foreign.keys import KeyTable, Row
+from keshin.core.foreign.keys import KeyTable
 from keshin.core.foreign.known import Known
 from keshin.core.foreign.preprocessor import read_preprocessor
+from keshin.core.foreign.transformers_common import (
+    CONFIG,
+    WEIGHTS,
+    TowerOptions,
+    block_rows,
+    patch_side,
+    tower_facts,
+)
+from keshin.core.foreign.transformers_siglip import read_siglip
 from keshin.core.foreign.weights import (
     find_weights,
     first_of,
@@ -28,41 +37,13 @@ from keshin.core.foreign.weights import (
 from keshin.core.tokenizer import END, START, SUFFIX, Tokenizer
 from keshin.errors import CheckpointError
 
-CONFIG = "config.json"
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-
-BLOCK_ROWS: tuple[Row, ...] = (
-    ("self_attn.{qkv}_proj.weight", "attn.in_proj_weight", "concat"),
-    ("self_attn.{qkv}_proj.bias", "attn.in_proj_bias", "concat"),
-    ("self_attn.out_proj.weight", "attn.out_proj.weight", "same"),
-    ("self_attn.out_proj.bias", "attn.out_proj.bias", "same"),
-    ("layer_norm1.weight", "ln_1.weight", "same"),
-    ("layer_norm1.bias", "ln_1.bias", "same"),
-    ("mlp.fc1.weight", "mlp.c_fc.weight", "same"),
-    ("mlp.fc1.bias", "mlp.c_fc.bias", "same"),
-    ("mlp.fc2.weight", "mlp.c_proj.weight", "same"),
-    ("mlp.fc2.bias", "mlp.c_proj.bias", "same"),
-    ("layer_norm2.weight", "ln_2.weight", "same"),
-    ("layer_norm2.bias", "ln_2.bias", "same"),
-)
-
-
-def _blocks(foreign: str, ours: str) -> tuple[Row, ...]:
-    return tuple((foreign + theirs, ours + name, how) for theirs, name, how in BLOCK_ROWS)
-
-
 TRANSFORMERS_KEYS = KeyTable(
     "transformers",
     (
         ("logit_scale", "logit_scale", "same"),
         ("text_model.embeddings.token_embedding.weight", "token_embedding.weight", "same"),
         ("text_model.embeddings.position_embedding.weight", "positional_embedding", "same"),
-        *_blocks("text_model.encoder.layers.{i}.", "transformer.resblocks.{i}."),
+        *block_rows("text_model.encoder.layers.{i}.", "transformer.resblocks.{i}."),
         ("text_model.final_layer_norm.weight", "ln_final.weight", "same"),
         ("text_model.final_layer_norm.bias", "ln_final.bias", "same"),
         ("text_projection.weight", "text_projection", "transpose"),
@@ -75,24 +56,13 @@ TRANSFORMERS_KEYS = KeyTable(
         ),
         ("vision_model.pre_layrnorm.weight", "visual.ln_pre.weight", "same"),  # spelt so there
         ("vision_model.pre_layrnorm.bias", "visual.ln_pre.bias", "same"),
-        *_blocks("vision_model.encoder.layers.{i}.", "visual.transformer.resblocks.{i}."),
+        *block_rows("vision_model.encoder.layers.{i}.", "visual.transformer.resblocks.{i}."),
         ("vision_model.post_layernorm.weight", "visual.ln_post.weight", "same"),
         ("vision_model.post_layernorm.bias", "visual.ln_post.bias", "same"),
         ("visual_projection.weight", "visual.proj", "transpose"),
     ),
     ignored=("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"),
 )
-
-
-class TowerOptions(msgspec.Struct):
-    """What is read of both towers' options."""
-
-    hidden_size: Positive
-    intermediate_size: Positive
-    num_hidden_layers: Positive = 12
-    num_attention_heads: Positive = 12
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
 
 
 class TextOptions(TowerOptions):
@@ -137,10 +107,14 @@ def read_transformers(path: Path, facts: Mapping[str, Any] | None = None) -> For
     """Read a folder that ``CLIPModel.save_pretrained`` and the processor's wrote."""
     origin = str(path / CONFIG)
     sheet = read_json(path / CONFIG)
-    if sheet.get("model_type") != "clip":
+    kind = sheet.get("model_type")
+    if kind == "siglip":
+        return read_siglip(path, sheet, facts)
+    if kind != "clip":
         raise CheckpointError(
-            f"{origin}: 'model_type' is {sheet.get('model_type')!r}. keshin reads 'clip' from "
-            "transformers folders; other kinds of model are not supported yet."
+            f"{origin}: 'model_type' is {kind!r}. keshin reads 'clip' and 'siglip' (SigLIP, and "
+            "SigLIP 2 at a fixed resolution) from transformers folders; others, NaFlex models "
+            "('siglip2') among them, are not supported yet."
         )
     options = structured(sheet, Options, origin)
     text_part = options.text_config_dict or options.text_config or TextOptions()
@@ -150,21 +124,15 @@ def read_transformers(path: Path, facts: Mapping[str, Any] | None = None) -> For
         "kind": "transformer",
         "context_length": text_part.max_position_embeddings,
         "vocab_size": text_part.vocab_size,
-        **_tower(text_part, known, f"{origin}: text_config"),
+        **tower_facts(text_part, known, f"{origin}: text_config"),
         "causal": known.say("causal", True, "the layout"),
         "pool": known.say("pool", "end-of-text", "the layout"),
     }
-    patch = sides(vision_part.patch_size)
-    if vision_part.num_channels != 3 or len(set(patch)) != 1:
-        raise CheckpointError(
-            f"{origin}: vision_config has patches of {patch} and {vision_part.num_channels} "
-            "channels; keshin supports square patches of three."
-        )
     vision = {
         "kind": "vit",
         "image_size": sides(vision_part.image_size),
-        "patch_size": patch[0],
-        **_tower(vision_part, known, f"{origin}: vision_config"),
+        "patch_size": patch_side(vision_part.patch_size, vision_part.num_channels, origin),
+        **tower_facts(vision_part, known, f"{origin}: vision_config"),
     }
     read_preprocessor(path, sides(vision_part.image_size), known)
     tokenizer = _tokenizer(path, text_part.max_position_embeddings, known)
@@ -173,17 +141,6 @@ def read_transformers(path: Path, facts: Mapping[str, Any] | None = None) -> For
     tensors = TRANSFORMERS_KEYS.import_tensors(read_weights(weights), origin=str(weights))
     towers = {"embed_dim": options.projection_dim, "vision": vision, "text": text}
     return assemble(known, TRANSFORMERS_KEYS, tensors, tokenizer, towers)
-
-
-def _tower(options: TowerOptions, known: Known, origin: str) -> dict[str, Any]:
-    return {
-        "width": options.hidden_size,
-        "layers": options.num_hidden_layers,
-        "heads": options.num_attention_heads,
-        "mlp_width": options.intermediate_size,
-        "activation": known.say("activation", options.hidden_act, f"{origin}.hidden_act"),
-        "layer_norm_eps": known.say("layer_norm_eps", options.layer_norm_eps, origin),
-    }
 
 
 def _tokenizer(path: Path, context_length: int, known: Known) -> Tokenizer:
