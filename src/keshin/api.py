@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from keshin import __version__
 from keshin.classify import (
@@ -23,9 +24,10 @@ from keshin.core.config import Config
 from keshin.core.pictures import Picture
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
-from keshin.errors import CheckpointError
+from keshin.errors import CheckpointError, KeshinError, require
 
 DEFAULT_MODEL = "mini"
+Provider = str | tuple[str, Mapping[str, Any]]
 EMBEDDED = Path(__file__).parent / "models"
 
 
@@ -103,8 +105,12 @@ class Model:
 def load(
     name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
+    mode: str = "fp32",
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
+    engine: str = "onnx",
+    device: str | None = None,
+    prepack: bool = True,
 ) -> Model:
     """A model from the name of an embedded one, or from a folder.
 
@@ -112,15 +118,41 @@ def load(
         name_or_path: a name that ``keshin models`` lists, a checkpoint that keshin wrote, or a
             folder as model hubs publish it (OpenCLIP, transformers). A name wins over a folder of
             the same name; write ``./mini`` for the folder.
+        mode: ``fp32``, the reference; ``int8-safe``, weights in blocks of 8 bits; ``int8``, the
+            fastest on a processor; ``bf16`` with PyTorch. ``keshin info --fidelity`` measures how
+            far a mode is from the reference.
         threads: of the runtime; default: as many as the machine has.
-        providers: ONNX Runtime's execution providers, best first; default: the processor.
+        providers: ONNX Runtime's execution providers, best first, each a name or a pair of name
+            and options; default: the processor.
+        engine: ``onnx``, or ``torch`` for PyTorch (needs ``keshin[train]``).
+        device: of PyTorch: ``cuda``, ``mps``, ``cpu``; default: the first of these that is there.
+        prepack: rearrange the weights for speed when loading; not worth it for a dozen pictures.
 
-    Raises ``CheckpointError``.
+    Raises ``CheckpointError``, and ``KeshinError`` for options that do not go together.
     """
-    from keshin.encode.runtime import onnx_encoder  # here: the runtime takes 0.2 s to import
-
     checkpoint, origin = find_checkpoint(name_or_path)
-    encoder = onnx_encoder(checkpoint, threads=threads, providers=providers)
+    if engine == "torch":
+        if providers is not None:
+            raise KeshinError("providers belong to engine='onnx'; name PyTorch's device instead.")
+        require("torch", extra="train")
+        from keshin.encode.torch_towers import torch_encoder
+
+        encoder = torch_encoder(checkpoint, device, mode, threads)
+    elif engine == "onnx":
+        if device is not None:
+            raise KeshinError("device belongs to engine='torch'; name ONNX Runtime's providers.")
+        from keshin.encode.runtime import onnx_encoder  # here: it takes 0.2 s to import
+
+        encoder = onnx_encoder(
+            checkpoint,
+            threads=threads,
+            providers=providers,
+            prepack=prepack,
+            mode=mode,
+            cache=cache_folder() / "quantised",
+        )
+    else:
+        raise KeshinError(f"There is no engine '{engine}'. There are: onnx, torch.")
     encoder.on_truncation = _warn_truncated
     return Model(encoder, origin=origin)
 
@@ -129,19 +161,21 @@ def load_classifier(
     path: str | os.PathLike[str],
     model: Model | None = None,
     *,
+    mode: str = "fp32",
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
+    prepack: bool = True,
 ) -> Classifier:
     """A classifier that ``Classifier.save`` wrote.
 
     Arguments: ``model``: the model that it was made with; default: it is loaded by the name or
-    folder that the file remembers. Raises ``LabelError`` if it belongs to another model, and
+    folder that the file remembers, with the other arguments as ``load`` takes them. Raises ``LabelError`` if it belongs to another model, and
     ``CheckpointError`` if that model is not there.
     """
     saved = read_classifier(Path(path))
     if model is None:
         origin = saved.facts.origin or saved.facts.model
-        model = load(origin, threads=threads, providers=providers)
+        model = load(origin, mode=mode, threads=threads, providers=providers, prepack=prepack)
     return saved.join(model.encoder)
 
 

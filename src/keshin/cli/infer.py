@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keshin.cli.fidelity import asked, fidelity_options, mode_option
 from keshin.cli.main import FAILED
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ NONE = '"none of these"'
     help="Keep the classifier in a file, for --classifier.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Default: as many as there are cores.")
+@mode_option("fp32", "Precision; int8 is the fastest. 'keshin info --fidelity' shows its price.")
 @click.pass_context
 def classify(
     ctx: click.Context,
@@ -129,11 +131,11 @@ def classify(
       keshin classify photos/ --labels-file labels.txt --format csv --output answers.csv
       keshin classify photos/ -l "cat, dog" --templates imagenet --none-of-these
     """
-    from keshin.cli.classifying import Choices, find_files, run
+    from keshin.cli.classifying import FEW, Choices, find_files, run
     from keshin.cli.reports import open_report
 
     files = find_files(pictures)
-    classifier = Choices(**options).classifier()
+    classifier = Choices(**options, few=len(files) <= FEW).classifier()
     for warning in classifier.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if save_classifier:
@@ -175,13 +177,20 @@ def models(form: str) -> None:
     "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
     show_default=True,
 )  # fmt: skip
-def info(model: str, form: str) -> None:
+@fidelity_options
+@click.pass_context
+def info(ctx: click.Context, /, model: str, form: str, **fidelity: Any) -> None:
     """Show the facts of a model: what its towers are, and what is done to pictures and texts.
 
+    With --fidelity, show instead how far a faster mode is from fp32 on the pictures of a folder.
+
     \b
-    Example:
+    Examples:
       keshin info mini
+      keshin info mini --fidelity photos/ --labels "cat, dog" --mode int8
     """
+    if asked(ctx, model, form, **fidelity):
+        return
     from keshin import api
     from keshin.cli.reports import print_facts
     from keshin.core.config import describe

@@ -49,13 +49,16 @@ class Encoder:
     logit_bias: float = 0.0
     """Added after scaling; only sigmoid models have one."""
     batch_size: int = 32
+    mode: str = "fp32"
+    """The precision of the towers; vectors of other modes differ a little."""
     identify: Callable[[], str] = field(default=str, repr=False)
     """Gives the fingerprint; called only when that is asked for, since it reads all weights."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """Identifies weights and facts: equal fingerprints give equal vectors; "" is unknown."""
+        """Identifies weights and facts: with the same ``mode``, equal fingerprints give equal
+        vectors. "" is unknown."""
         return self.identify()
 
     def preprocess(self, pictures: Sequence[Picture]) -> FloatArray:

@@ -10,7 +10,7 @@ a little precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,15 +20,16 @@ from onnx import ModelProto
 
 from keshin.core.checkpoint import TensorFile
 from keshin.core.config import Config
-from keshin.encode.blocks import EXACT, Layers
-from keshin.encode.precision import TOP, Observing, part
+from keshin.encode.blocks import Layers
+from keshin.encode.convolutions import quantise_convolutions, with_integers
+from keshin.encode.precision import TOP, Observing, Stored, part
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 Form = Literal["rows", "blocks", "exact"]
 Builder = Callable[[Config, TensorFile, Layers], ModelProto]
-Run = Callable[[ModelProto, dict[str, Array]], list[Array]]
-"""A graph and its inputs -> all of its outputs."""
+Run = Callable[[ModelProto, Mapping[str, Array], Mapping[str, Array]], list[Array]]
+"""A graph, what is supplied to it, and its inputs -> all of its outputs."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,39 @@ def sample_inputs(config: Config) -> dict[str, dict[str, Array]]:
     return {"image": {"pixels": pixels.astype(np.float32)}, "text": {"ids": ids, "ends": ends}}
 
 
+def quantise(
+    build: Builder,
+    config: Config,
+    tensors: TensorFile,
+    mode: str,
+    inputs: Mapping[str, Array],
+    run: Run,
+) -> dict[str, Array]:
+    """All that a tower needs in a mode beside its checkpoint, by name."""
+    how = MODES[mode]
+    found = quantise_linears(build, config, tensors, how.form, inputs, run)
+    if how.convolutions:
+        model = build(config, tensors, Stored(found))
+        found |= quantise_convolutions(
+            model, tensors, lambda watched: run(watched, found, inputs)
+        )
+    return found
+
+
+def quantised_graph(
+    build: Builder, config: Config, tensors: TensorFile, arrays: Mapping[str, Array]
+) -> ModelProto:
+    """The graph of a tower that uses what ``quantise`` made; the exact one if that is empty."""
+    return with_integers(build(config, tensors, Stored(arrays)), tensors, arrays)
+
+
 def quantise_linears(
-    build: Builder, config: Config, tensors: TensorFile, form: Form, inputs: dict[str, Array], run: Run
+    build: Builder,
+    config: Config,
+    tensors: TensorFile,
+    form: Form,
+    inputs: Mapping[str, Array],
+    run: Run,
 ) -> dict[str, Array]:
     """The linear layers of a tower in ``form``, as ``precision.Stored`` reads them."""
     watch = Observing()
@@ -88,7 +120,7 @@ def quantise_linears(
     weights = watch.expose(model)
     if not weights or form == "exact":
         return {}
-    amplitudes = run(model, inputs)[1:]
+    amplitudes = run(model, {}, inputs)[1:]
     found: dict[str, Array] = {}
     for weight, amplitude in zip(weights, amplitudes, strict=True):
         found |= quantise_linear(weight, tensors.read_float32(weight), amplitude.ravel(), form)
