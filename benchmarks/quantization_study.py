@@ -85,7 +85,9 @@ def other_inputs(config: Any, samples: int) -> dict[str, Any]:
     """Inputs unlike those that the outlier channels were found with."""
     dice = np.random.default_rng(99)
     shape = (samples, 3, *config.vision.image_size)
-    pixels = np.repeat(np.repeat(dice.standard_normal((*shape[:2], shape[2] // 8, shape[3] // 8)), 8, 2), 8, 3)
+    pixels = np.repeat(
+        np.repeat(dice.standard_normal((*shape[:2], shape[2] // 8, shape[3] // 8)), 8, 2), 8, 3
+    )
     pixels = 0.8 * pixels + 0.3 * dice.standard_normal(shape)
     length = min(12, config.text.context_length)
     ids = dice.integers(0, config.text.vocab_size, (samples, length))
@@ -99,11 +101,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/quantization_study.json")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks/results/quantization_study.json"
+    )
     options = parser.parse_args()
     config = sheet(
-        vit(image_size=(224, 224), patch_size=32, width=768, layers=options.layers, heads=12, mlp_width=3072),
-        text(context_length=77, vocab_size=1000, width=512, layers=options.layers, heads=8, mlp_width=2048),
+        vit(
+            image_size=(224, 224),
+            patch_size=32,
+            width=768,
+            layers=options.layers,
+            heads=12,
+            mlp_width=3072,
+        ),
+        text(
+            context_length=77,
+            vocab_size=1000,
+            width=512,
+            layers=options.layers,
+            heads=8,
+            mlp_width=2048,
+        ),
         512,
     )
     results: dict[str, Any] = {"layers": options.layers, "samples": options.samples}

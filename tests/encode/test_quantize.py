@@ -228,9 +228,7 @@ def test_two_processes_at_once_agree(tiny_folder, tmp_path):
     root = str(Path(keshin.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "KESHIN_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", ENCODE, str(tiny_folder)]
-    both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)
-    ]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     answers = {process.communicate(timeout=100)[0] for process in both}
     assert len(answers) == 1
     assert all(process.returncode == 0 for process in both)

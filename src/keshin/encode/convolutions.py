@@ -44,7 +44,9 @@ class Convolution:
     norm: NodeProto
 
 
-def _convolutions(model: ModelProto, tensors: TensorFile) -> tuple[list[Convolution], dict[str, str]]:
+def _convolutions(
+    model: ModelProto, tensors: TensorFile
+) -> tuple[list[Convolution], dict[str, str]]:
     """Those to be quantised, and the checkpoint's name of each weight in the graph."""
     names = {name: name for name in tensors.infos}
     nodes = model.graph.node
@@ -80,9 +82,7 @@ def _points(model: ModelProto, convolutions: list[Convolution]) -> list[str]:
     return points
 
 
-def quantise_convolutions(
-    model: ModelProto, tensors: TensorFile, run: Run
-) -> dict[str, Array]:
+def quantise_convolutions(model: ModelProto, tensors: TensorFile, run: Run) -> dict[str, Array]:
     """The weights and scales that ``with_integers`` needs, by name; empty if there is nothing."""
     convolutions, names = _convolutions(model, tensors)
     if not convolutions:
@@ -116,9 +116,7 @@ def _epsilon(norm: NodeProto) -> float:
     return next(float(a.f) for a in norm.attribute if a.name == "epsilon")
 
 
-def _scales(
-    model: ModelProto, points: list[str], run: Run
-) -> dict[str, tuple[Array, Array]]:
+def _scales(model: ModelProto, points: list[str], run: Run) -> dict[str, tuple[Array, Array]]:
     """The step and the zero of every point, from its least and its largest value."""
     watched = ModelProto()
     watched.CopyFrom(model)
@@ -137,7 +135,9 @@ def _scales(
     return found
 
 
-def with_integers(model: ModelProto, tensors: TensorFile, arrays: Mapping[str, Array]) -> ModelProto:
+def with_integers(
+    model: ModelProto, tensors: TensorFile, arrays: Mapping[str, Array]
+) -> ModelProto:
     """The same tower with the convolutions in ``arrays`` in 8 bits; the exact one if none is."""
     convolutions, names = _convolutions(model, tensors)
     convolutions = [c for c in convolutions if f"{names[c.conv.input[1]]}#conv" in arrays]
@@ -154,9 +154,7 @@ def with_integers(model: ModelProto, tensors: TensorFile, arrays: Mapping[str, A
         parts = [f"{value}#step", f"{value}#zero"]
         used.extend(parts)
         nodes.append(helper.make_node("QuantizeLinear", [value, *parts], [f"{value}#q"]))
-        nodes.append(
-            helper.make_node("DequantizeLinear", [f"{value}#q", *parts], [rounded[value]])
-        )
+        nodes.append(helper.make_node("DequantizeLinear", [f"{value}#q", *parts], [rounded[value]]))
 
     for node in model.graph.node:
         if id(node) in dropped:

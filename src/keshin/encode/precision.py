@@ -66,18 +66,14 @@ class Stored:
         key = part(weight, name)
         return graph.supplied(key, self.arrays[key])
 
-    def _without_outliers(
-        self, graph: Graph, x: str, weight: str, bias: str
-    ) -> tuple[str, str]:
+    def _without_outliers(self, graph: Graph, x: str, weight: str, bias: str) -> tuple[str, str]:
         """``x`` with its outlier channels set to zero, and what these add, with the bias."""
         few = graph.op("Gather", x, self.get(graph, weight, "outliers"), axis=1)
         added = graph.op("Gemm", few, self.get(graph, weight, "columns"), bias)
         return graph.op("Mul", x, self.get(graph, weight, "kept")), added
 
 
-def _rows(
-    graph: Graph, x: str, stored: Stored, weight: str, bias: str, floor: float | None
-) -> str:
+def _rows(graph: Graph, x: str, stored: Stored, weight: str, bias: str, floor: float | None) -> str:
     """``scale_row * scale_column * (integers of x) (integers of W) + bias``; no bias is ""."""
     axis = graph.constant([1])
     largest = graph.op("ReduceMax", x, axis, keepdims=1)
@@ -143,7 +139,5 @@ class Observing:
     def expose(self, model: ModelProto) -> list[str]:
         """Make the largest value of every channel (1, inputs) an output; the weights, in order."""
         for value in self.inputs.values():
-            model.graph.output.append(
-                helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
-            )
+            model.graph.output.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
         return list(self.inputs)

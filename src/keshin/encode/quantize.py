@@ -93,9 +93,7 @@ def quantise(
     found = quantise_linears(build, config, tensors, how.form, inputs, run)
     if how.convolutions:
         model = build(config, tensors, Stored(found))
-        found |= quantise_convolutions(
-            model, tensors, lambda watched: run(watched, found, inputs)
-        )
+        found |= quantise_convolutions(model, tensors, lambda watched: run(watched, found, inputs))
     return found
 
 

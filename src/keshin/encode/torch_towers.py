@@ -24,9 +24,7 @@ class TorchTowers:
     PyTorch's ``scaled_dot_product_attention`` in both.
     """
 
-    def __init__(
-        self, model: CLIP, device: str | torch.device = "cpu", mode: str = "fp32"
-    ) -> None:
+    def __init__(self, model: CLIP, device: str | torch.device = "cpu", mode: str = "fp32") -> None:
         if mode not in MODES:
             raise KeshinError(
                 f"PyTorch runs the modes {' and '.join(MODES)}, not '{mode}'. "
