@@ -30,7 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from keshin.api import load
+from keshin.api import load  # noqa: E402
 
 NAMES = {"ViT-B/32": "ViT-B-32-quickgelu", "RN50": "RN50-quickgelu"}
 OPERATIONS = {"ViT-B/32": 8.73e9, "RN50": 12.2e9}
@@ -140,7 +140,7 @@ def main() -> None:
                 dice = np.random.default_rng(batch)
                 pixels = dice.standard_normal((batch, 3, 224, 224)).astype(np.float32)
                 exact = functions["open_clip"](pixels)
-                calls = {n: (lambda f=f: f(pixels)) for n, f in functions.items()}
+                calls = {n: (lambda f=f, pixels=pixels: f(pixels)) for n, f in functions.items()}
                 seconds = take_turns(calls, options.runs)
                 for mode in MODES:
                     own = functions[mode](pixels)

@@ -22,15 +22,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "encode")]
 
-from outliers import with_outliers
-from test_graph import formula, sheet, stored, text, vit
+from outliers import with_outliers  # noqa: E402
+from test_graph import formula, sheet, stored, text, vit  # noqa: E402
 
-from keshin import api
-from keshin.core.checkpoint import expected_shapes
-from keshin.encode import quantize
-from keshin.encode.graph import image_graph, text_graph
-from keshin.encode.quantize import quantise, quantise_linears, quantised_graph, sample_inputs
-from keshin.encode.runtime import OnnxTowers
+from keshin import api  # noqa: E402
+from keshin.core.checkpoint import expected_shapes  # noqa: E402
+from keshin.encode import quantize  # noqa: E402
+from keshin.encode.graph import image_graph, text_graph  # noqa: E402
+from keshin.encode.quantize import quantise, quantise_linears, quantised_graph, sample_inputs  # noqa: E402
+from keshin.encode.runtime import OnnxTowers  # noqa: E402
 
 
 def unit(x: Any) -> Any:

@@ -169,8 +169,9 @@ def load_classifier(
     """A classifier that ``Classifier.save`` wrote.
 
     Arguments: ``model``: the model that it was made with; default: it is loaded by the name or
-    folder that the file remembers, with the other arguments as ``load`` takes them. Raises ``LabelError`` if it belongs to another model, and
-    ``CheckpointError`` if that model is not there.
+    folder that the file remembers, with the other arguments as ``load`` takes them. Raises
+    ``LabelError`` if it belongs to another model, and ``CheckpointError`` if that model is not
+    there.
     """
     saved = read_classifier(Path(path))
     if model is None:

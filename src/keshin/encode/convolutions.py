@@ -127,8 +127,8 @@ def _scales(model: ModelProto, points: list[str], run: Run) -> dict[str, tuple[A
             watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
     seen = run(watched)[len(model.graph.output) :]
     found = {}
-    for value, low, high in zip(points, seen[::2], seen[1::2], strict=True):
-        low, high = ROOM * min(float(low), 0.0), ROOM * max(float(high), 0.0)
+    for value, least, largest in zip(points, seen[::2], seen[1::2], strict=True):
+        low, high = ROOM * min(float(least), 0.0), ROOM * max(float(largest), 0.0)
         step = (high - low) / 255 or 1.0
         zero = np.rint(-low / step)
         found[value] = np.array(step, np.float32), np.array(zero, np.uint8)

@@ -9,7 +9,6 @@ again.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import warnings
 from collections.abc import Callable, Mapping
@@ -103,7 +102,7 @@ def _write(path: Path, arrays: Arrays) -> None:
     digest = np.frombuffer(_digest(arrays), np.uint8)
     try:
         write_tensors(new, {**arrays, DIGEST: digest})
-        os.replace(new, path)
+        new.replace(path)
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
