@@ -113,5 +113,5 @@ def _digest(arrays: Arrays) -> bytes:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(repr((name, array.dtype.name, array.shape)).encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.digest()
