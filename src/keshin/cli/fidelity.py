@@ -68,10 +68,12 @@ def asked(
     from keshin import api
     from keshin.classify import labels_from_folders, labels_from_text
     from keshin.classify.fidelity import fidelity
-    from keshin.cli.classifying import find_files
     from keshin.cli.reports import print_facts, printable
+    from keshin.core.pictures import find_pictures
 
-    files = find_files([str(pictures)])
+    files = list(map(str, find_pictures([pictures])))
+    if not files:
+        raise click.UsageError(f"There is no picture in {printable(str(pictures))}.")
     named = None
     if labels is not None:
         named = labels_from_text(labels)

@@ -7,7 +7,6 @@ read-only. Modes other than fp32 get their weights from ``quantize.py`` through 
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -23,6 +22,7 @@ from keshin.core.checkpoint import Checkpoint
 from keshin.encode.blocks import EXACT
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
 from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.pipeline import available_cores
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
 from keshin.encode.quantized_cache import cache_key, cached, weights_hash
 from keshin.errors import KeshinError
@@ -231,11 +231,5 @@ def onnx_encoder(
         logit_scale=checkpoint.logit_scale,
         mode=mode,
         identify=lambda: checkpoint.fingerprint,
+        threads=threads,
     )
-
-
-def available_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -89,6 +89,7 @@ def torch_encoder(
         logit_scale=checkpoint.logit_scale,
         mode=mode,
         identify=lambda: checkpoint.fingerprint,
+        threads=threads,
     )
 
 
