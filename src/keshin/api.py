@@ -28,13 +28,14 @@ from keshin.core.pulled import Pulled, check, read_record
 from keshin.core.stated import gather, statement_file
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
-from keshin.errors import CheckpointError
+from keshin.errors import CheckpointError, KeshinError, require
 from keshin.facts import releases
 
 if TYPE_CHECKING:
     from keshin.encode.embedded import Counts, Embedded
 
 DEFAULT_MODEL = "mini"
+Provider = str | tuple[str, Mapping[str, Any]]
 EMBEDDED = Path(__file__).parent / "models"
 
 
@@ -139,11 +140,15 @@ class Model:
 def load(
     name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
+    mode: str = "fp32",
     facts: Mapping[str, Any] | str | None = None,
     download: bool = False,
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
+    engine: str = "onnx",
+    device: str | None = None,
     decode: Mode = "exact",
+    prepack: bool = True,
 ) -> Model:
     """A model from its name, from a folder, or from a file of weights.
 
@@ -152,22 +157,49 @@ def load(
             of the hub, a checkpoint that keshin wrote, or a folder or file as model hubs publish
             them (OpenCLIP, transformers, OpenAI). The name of a model that is here wins over a
             folder of the same name; write ``./mini`` for the folder.
+        mode: ``fp32``, the reference; ``int8-safe``, weights in blocks of 8 bits; ``int8``, the
+            fastest on a processor; ``bf16`` with PyTorch. ``keshin info --fidelity`` measures how
+            far a mode is from the reference.
         facts: what the files of a folder do not state (docs/concepts/checkpoint.md), or the name
             of a release whose facts they are.
         download: fetch a model that is not on this machine; without it nothing is fetched.
         threads: of the runtime, and as many that read pictures beside it (with 1 they take turns);
             default: as many as there are cores.
-        providers: ONNX Runtime's execution providers, best first; default: the processor.
+        providers: ONNX Runtime's execution providers, best first, each a name or a pair of name
+            and options; default: the processor.
+        engine: ``onnx``, or ``torch`` for PyTorch (needs ``keshin[train]``).
+        device: of PyTorch: ``cuda``, ``mps``, ``cpu``; default: the first of these that is there.
         decode: how pictures are read: "exact"; "fast", which decodes large JPEGs at a part of their
             size (cosine to exact at least 0.999 on what was measured); or "reference", the original
             with its oversights.
+        prepack: rearrange the weights for speed when loading; not worth it for a dozen pictures.
 
-    Raises ``CheckpointError``, and ``DownloadError`` for what cannot be fetched.
+    Raises ``CheckpointError``, ``DownloadError`` for what cannot be fetched, and ``KeshinError``
+    for options that do not go together.
     """
-    from keshin.encode.runtime import onnx_encoder  # here: the runtime takes 0.2 s to import
-
     checkpoint, origin = find_checkpoint(name_or_path, facts=facts, download=download)
-    encoder = onnx_encoder(checkpoint, threads=threads, providers=providers)
+    if engine == "torch":
+        if providers is not None:
+            raise KeshinError("providers belong to engine='onnx'; name PyTorch's device instead.")
+        require("torch", extra="train")
+        from keshin.encode.torch_towers import torch_encoder
+
+        encoder = torch_encoder(checkpoint, device, mode, threads)
+    elif engine == "onnx":
+        if device is not None:
+            raise KeshinError("device belongs to engine='torch'; name ONNX Runtime's providers.")
+        from keshin.encode.runtime import onnx_encoder  # here: it takes 0.2 s to import
+
+        encoder = onnx_encoder(
+            checkpoint,
+            threads=threads,
+            providers=providers,
+            prepack=prepack,
+            mode=mode,
+            cache=cache_folder() / "quantised",
+        )
+    else:
+        raise KeshinError(f"There is no engine '{engine}'. There are: onnx, torch.")
     encoder.on_truncation = _warn_truncated
     encoder.decode = decode
     return Model(encoder, origin=origin)
@@ -177,19 +209,22 @@ def load_classifier(
     path: str | os.PathLike[str],
     model: Model | None = None,
     *,
+    mode: str = "fp32",
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
+    prepack: bool = True,
 ) -> Classifier:
     """A classifier that ``Classifier.save`` wrote.
 
     Arguments: ``model``: the model that it was made with; default: it is loaded by the name or
-    folder that the file remembers. Raises ``LabelError`` if it belongs to another model, and
-    ``CheckpointError`` if that model is not there.
+    folder that the file remembers, with the other arguments as ``load`` takes them. Raises
+    ``LabelError`` if it belongs to another model, and ``CheckpointError`` if that model is not
+    there.
     """
     saved = read_classifier(Path(path))
     if model is None:
         origin = saved.facts.origin or saved.facts.model
-        model = load(origin, threads=threads, providers=providers)
+        model = load(origin, mode=mode, threads=threads, providers=providers, prepack=prepack)
     return saved.join(model.encoder)
 
 

@@ -27,6 +27,8 @@ from keshin.core.pictures import Failure
 from keshin.encode.embeddings import Store
 from keshin.facts import prompts
 
+FEW = 12
+"""Up to so many pictures a run is done sooner without preparing the weights."""
 TOP_OF_ONE, TOP_OF_SEVERAL = 5, 1
 
 
@@ -80,6 +82,9 @@ class Choices:
     least_cosine: float | None
     none_of_these: bool
     threads: int | None
+    mode: str
+    few: bool = False
+    """Whether the run is so short that preparing the weights for speed would take longer."""
 
     def classifier(self) -> Classifier:
         """The classifier meant. Raises ``click.UsageError`` and ``KeshinError``."""
@@ -99,11 +104,16 @@ class Choices:
                 raise click.UsageError(
                     "A saved classifier keeps its own aliases, templates and rejection."
                 )
-            model = api.load(self.model, threads=self.threads) if self.model else None
-            return api.load_classifier(self.saved, model, threads=self.threads)
+            model = self._model(self.model) if self.model else None
+            return api.load_classifier(
+                self.saved, model, mode=self.mode, threads=self.threads, prepack=not self.few
+            )
         classes, templates = self._classes(), self._templates()
-        model = api.load(self.model or api.DEFAULT_MODEL, threads=self.threads)
+        model = self._model(self.model or api.DEFAULT_MODEL)
         return model.classifier(classes, templates=templates, reject=rejection)
+
+    def _model(self, name: str) -> api.Model:
+        return api.load(name, mode=self.mode, threads=self.threads, prepack=not self.few)
 
     def _classes(self) -> Labels:
         if self.labels is not None:

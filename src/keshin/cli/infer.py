@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from keshin.cli.fidelity import mode_option
 from keshin.cli.main import FAILED
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -102,6 +103,7 @@ NO_CACHE = "Neither use nor keep vectors. (They are kept for folders only.)"
     help="Keep the classifier in a file, for --classifier.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Default: as many as there are cores.")
+@mode_option("fp32", "Precision; int8 is the fastest. 'keshin info --fidelity' shows its price.")
 @click.option("--fast", is_flag=True, help=FAST)
 @click.option("--no-cache", is_flag=True, help=NO_CACHE)
 @click.pass_context
@@ -132,12 +134,13 @@ def classify(
       keshin classify photos/ --labels-file labels.txt --format csv --output answers.csv
       keshin classify photos/ -l "cat, dog" --templates imagenet --none-of-these
     """
-    from keshin.cli.classifying import Choices, run
+    from keshin.cli.classifying import FEW, Choices, run
     from keshin.cli.reports import open_report
     from keshin.cli.walking import Files, stored
 
     files = Files(pictures)
-    classifier = Choices(**options).classifier()
+    few = not files.from_folder and len(pictures) <= FEW
+    classifier = Choices(**options, few=few).classifier()
     classifier.encoder.decode = "fast" if fast else "exact"
     for warning in classifier.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -36,6 +36,8 @@ NUMPY_TYPES = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
 }  # fmt: skip
 WRITTEN_TYPES = {"float32": "F32", "float16": "F16"}
+"""What a checkpoint is written in."""
+ALL_WRITTEN = WRITTEN_TYPES | {"int64": "I64", "int32": "I32", "int8": "I8", "uint8": "U8"}
 ALIGNMENT = 64  # of the first tensor, so that mapped weights sit well for vector instructions
 
 RESTORE = "Restore the file or export the checkpoint again."
@@ -177,7 +179,7 @@ def _placed(
 
 
 def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write float32 and float16 arrays, larger items first, and flush them to the disk."""
+    """Write arrays of the types in ``ALL_WRITTEN``, larger items first, and flush them."""
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -185,7 +187,7 @@ def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         array = tensors[name]
         begin, end = end, end + array.nbytes
         header[name] = {
-            "dtype": WRITTEN_TYPES[array.dtype.name],
+            "dtype": ALL_WRITTEN[array.dtype.name],
             "shape": array.shape,
             "data_offsets": (begin, end),
         }

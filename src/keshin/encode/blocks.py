@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from keshin.core.config import BlockFacts, TextTransformer, VisionTransformer
 
 OPSET = 20  # ONNX Runtime 1.17 and later; the first with Gelu
 IR_VERSION = 9
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators; only modes other than fp32 use any."""
+SUPPLIED = "supplied in memory"
 ELEMENT_TYPES = {
     "F32": TensorProto.FLOAT,
     "F16": TensorProto.FLOAT16,
@@ -32,11 +35,31 @@ ELEMENT_TYPES = {
 }
 
 
+class Layers(Protocol):
+    """How the layers with a weight matrix are computed: exactly, or as a mode of precision says."""
+
+    def affine(self, graph: Graph, x: str, weight: str, bias: str, floor: float | None) -> str:
+        """(n, inputs) -> (n, outputs): ``x W' + b``. No value of ``x`` lies below ``floor``."""
+        ...
+
+
+class Exact:
+    """In float32, with the weights as they lie in the checkpoint."""
+
+    def affine(self, graph: Graph, x: str, weight: str, bias: str, floor: float | None) -> str:
+        del floor
+        return graph.op("Gemm", x, graph.weight(weight), graph.weight(bias), transB=1)
+
+
+EXACT = Exact()
+
+
 class Graph:
     """Collects nodes and weights; values are known by their names."""
 
-    def __init__(self, tensors: TensorFile) -> None:
+    def __init__(self, tensors: TensorFile, layers: Layers = EXACT) -> None:
         self.tensors = tensors
+        self.layers = layers
         # Runtimes refuse links that leave a folder, as download caches have: name the file itself.
         self.location = tensors.path.resolve().name
         self._nodes: list[Any] = []
@@ -60,6 +83,16 @@ class Graph:
             self._initializers[name] = helper.make_tensor(
                 name, kind, array.shape, array.tobytes(), raw=True
             )
+        return name
+
+    def supplied(self, name: str, array: npt.NDArray[Any]) -> str:
+        """Numbers that whoever runs the graph hands over under this name, in memory."""
+        if name not in self._initializers:
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            tensor = TensorProto(name=name, dims=array.shape, data_type=kind)
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=SUPPLIED)
+            self._initializers[name] = tensor
         return name
 
     def weight(
@@ -94,7 +127,7 @@ class Graph:
         graph = helper.make_graph(
             self._nodes, "keshin", inputs, [output], list(self._initializers.values())
         )
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="keshin"
         )
@@ -109,10 +142,12 @@ class Projection:
     rows: tuple[int, int] | None = None
 
 
-def linear(graph: Graph, x: str, name: str) -> str:
-    """(n, inputs) -> (n, outputs) with PyTorch's ``Linear`` called ``name``."""
-    weight, bias = graph.weight(f"{name}.weight"), graph.weight(f"{name}.bias")
-    return graph.op("Gemm", x, weight, bias, transB=1)
+def linear(graph: Graph, x: str, name: str, floor: float | None = None) -> str:
+    """(n, inputs) -> (n, outputs) with PyTorch's ``Linear`` called ``name``.
+
+    ``floor`` is a number that no value of ``x`` lies below, where one is known.
+    """
+    return graph.layers.affine(graph, x, f"{name}.weight", f"{name}.bias", floor)
 
 
 def layer_norm(graph: Graph, x: str, name: str, eps: float) -> str:
@@ -133,11 +168,15 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
 }
 
 
+ACTIVATION_FLOOR = -0.171
+"""No activation of the table gives less: their least values are -0.164, -0.16997 and -0.17004."""
+
+
 def attention(graph: Graph, x: str, name: str, heads: int, length: str, mask: str | None) -> str:
     """Self-attention of every token: (B L, D) -> (B L, D). ``mask`` is added to the scores."""
     out, width = graph.tensors.infos[f"{name}.out_proj.weight"].shape
-    weight, bias = graph.weight(f"{name}.in_proj_weight"), graph.weight(f"{name}.in_proj_bias")
-    packed = graph.op("Gemm", x, weight, bias, transB=1)
+    weight, bias = f"{name}.in_proj_weight", f"{name}.in_proj_bias"
+    packed = graph.layers.affine(graph, x, weight, bias, None)
     shape = graph.op(
         "Concat",
         graph.constant([-1]),
@@ -244,4 +283,4 @@ def pre_norm_mlp(graph: Graph, x: str, name: str, facts: BlockFacts) -> str:
     """The second half of a block: ``x + mlp(ln_2(x))``, (n, D) -> (n, D)."""
     normed = layer_norm(graph, x, f"{name}.ln_2", facts.layer_norm_eps)
     inner = ACTIVATIONS[facts.activation](graph, linear(graph, normed, f"{name}.mlp.c_fc"))
-    return graph.op("Add", x, linear(graph, inner, f"{name}.mlp.c_proj"))
+    return graph.op("Add", x, linear(graph, inner, f"{name}.mlp.c_proj", ACTIVATION_FLOOR))

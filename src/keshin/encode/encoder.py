@@ -59,7 +59,8 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies weights and facts: equal fingerprints give equal vectors; "" is unknown."""
+        """Identifies weights and facts: with the same ``mode``, equal fingerprints give equal
+        vectors. "" is unknown."""
         return self.identify()
 
     def preprocess(self, pictures: Sequence[Picture]) -> FloatArray:

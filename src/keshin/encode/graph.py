@@ -23,7 +23,9 @@ from keshin.core.config import (
     VisionTransformer,
 )
 from keshin.encode.blocks import (
+    EXACT,
     Graph,
+    Layers,
     Projection,
     Readout,
     layer_norm,
@@ -39,18 +41,18 @@ STEM_STRIDES = (2, 1, 1)
 """Of the three convolutions before the average pool."""
 
 
-def image_graph(config: Config, tensors: TensorFile) -> ModelProto:
+def image_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> ModelProto:
     """``pixels`` (n, 3, h, w) float32 -> ``features`` (n, embed_dim), not normalised."""
-    graph = Graph(tensors)
+    graph = Graph(tensors, layers)
     features = VISION[type(config.vision)](graph, "pixels", config.vision)
     shape: list[str | int | None] = ["n", 3, *config.vision.image_size]
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)
     return graph.model([pixels], features, config.embed_dim)
 
 
-def text_graph(config: Config, tensors: TensorFile) -> ModelProto:
+def text_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> ModelProto:
     """``ids`` (n, length) and ``ends`` (n,), both int64 -> ``features`` (n, embed_dim)."""
-    graph = Graph(tensors)
+    graph = Graph(tensors, layers)
     features = TEXT[type(config.text)](graph, "ids", "ends", config.text)
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", "length"])
     ends = helper.make_tensor_value_info("ends", TensorProto.INT64, ["n"])

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto
 
 from keshin.core.config import RobertaText
-from keshin.encode.blocks import ACTIVATIONS, Graph, attention, layer_norm, linear
+from keshin.encode.blocks import ACTIVATION_FLOOR, ACTIVATIONS, Graph, attention, layer_norm, linear
 
 
 def roberta_text(graph: Graph, ids: str, ends: str, facts: RobertaText) -> str:
@@ -45,7 +45,7 @@ def _block(graph: Graph, x: str, name: str, facts: RobertaText, length: str, mas
     mixed = attention(graph, x, f"{name}.attn", facts.heads, length, mask)
     x = layer_norm(graph, graph.op("Add", x, mixed), f"{name}.ln_1", facts.layer_norm_eps)
     inner = ACTIVATIONS[facts.activation](graph, linear(graph, x, f"{name}.mlp.c_fc"))
-    x = graph.op("Add", x, linear(graph, inner, f"{name}.mlp.c_proj"))
+    x = graph.op("Add", x, linear(graph, inner, f"{name}.mlp.c_proj", ACTIVATION_FLOOR))
     return layer_norm(graph, x, f"{name}.ln_2", facts.layer_norm_eps)
 
 

@@ -2,39 +2,50 @@
 
 The graphs are built in memory and handed over as bytes; the weights are found through the
 checkpoint's own folder, mapped. Nothing is written, so a checkpoint may lie in a folder that is
-read-only.
+read-only. Modes other than fp32 get their weights from ``quantize.py`` through a cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
-from keshin.core.checkpoint import Checkpoint, TensorFile
-from keshin.core.config import Config
+from keshin.core.checkpoint import Checkpoint
+from keshin.encode.blocks import EXACT
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
 from keshin.encode.graph import image_graph, text_graph
 from keshin.encode.pipeline import available_cores
+from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
+from keshin.encode.quantized_cache import cache_key, cached, weights_hash
 from keshin.errors import KeshinError
 
-DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+CPU = "CPUExecutionProvider"
+DEFAULT_PROVIDERS = (CPU,)
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 SPINNING = "session.intra_op.allow_spinning"
 NO_PREPACKING = "session.disable_prepacking"
+EXACT_PRODUCTS = "session.x64quantprecision"
+"""Makes 8-bit products exact on x86 processors whose instructions cut their sums at 16 bits."""
 QUIET = 3  # errors only
 
-Builder = Callable[[Config, TensorFile], ModelProto]
+Provider = str | tuple[str, Mapping[str, Any]]
+Array = npt.NDArray[Any]
 
 
 class OnnxTowers:
     """Both towers of a checkpoint. Each session is made when it is first needed.
 
     ``prepack`` rearranges the weights for speed, which takes a copy of them and, for a ViT-B/32,
-    0.3 s; a program that encodes a dozen pictures and ends is done sooner without.
+    0.3 s; a program that encodes a dozen pictures and ends is done sooner without. ``mode`` is one
+    of ``quantize.MODES``; ``cache`` is the folder where quantised weights are kept.
     """
 
     def __init__(
@@ -42,20 +53,23 @@ class OnnxTowers:
         checkpoint: Checkpoint,
         *,
         threads: int | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[Provider] | None = None,
         prepack: bool = True,
+        mode: str = "fp32",
+        cache: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.prepack = prepack
+        self.mode = _checked_mode(mode)
+        self.prepack = prepack or MODES[mode].form == "blocks"  # which needs its own order
+        self.cache = cache
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
             raise KeshinError(f"threads is {threads}. Use 1 or more, or None for all cores.")
-        self.providers = list(DEFAULT_PROVIDERS if providers is None else providers)
-        if unknown := set(self.providers) - set(ort.get_available_providers()):
+        self.providers = _checked_providers(DEFAULT_PROVIDERS if providers is None else providers)
+        if mode != "fp32" and set(self.providers) != {CPU}:
             raise KeshinError(
-                f"This ONNX Runtime has no {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(ort.get_available_providers())}. "
-                "Choose one of these, or install the onnxruntime package that brings it."
+                f"The mode {mode} is for the processor ({CPU}), not for "
+                f"{', '.join(self.providers)}. Use mode='fp32' there."
             )
 
     def image_features(self, pixels: FloatArray) -> FloatArray:
@@ -68,39 +82,155 @@ class OnnxTowers:
 
     @cached_property
     def _images(self) -> ort.InferenceSession:
-        return self._session(image_graph)
+        return self._tower("image", image_graph)
 
     @cached_property
     def _texts(self) -> ort.InferenceSession:
-        return self._session(text_graph)
+        return self._tower("text", text_graph)
 
-    def _session(self, build: Builder) -> ort.InferenceSession:
-        tensors = self.checkpoint.tensors
+    def _tower(self, tower: str, build: Builder) -> ort.InferenceSession:
+        checkpoint, tensors = self.checkpoint, self.checkpoint.tensors
+        exact = build(checkpoint.config, tensors, EXACT)
+        if self.mode == "fp32":
+            return self._session(exact, {})
+        key = cache_key(
+            weights_hash(tensors.path, self.cache), exact.SerializeToString(), self.mode
+        )
+        inputs = sample_inputs(checkpoint.config)[tower]
+
+        def make() -> dict[str, Array]:
+            return quantise(build, checkpoint.config, tensors, self.mode, inputs, self._run)
+
+        arrays = cached(self.cache, key, make)
+        return self._session(quantised_graph(build, checkpoint.config, tensors, arrays), arrays)
+
+    def _run(
+        self, model: ModelProto, arrays: Mapping[str, Array], inputs: Mapping[str, Array]
+    ) -> list[Array]:
+        return cast(list[Array], self._session(model, arrays).run(None, dict(inputs)))
+
+    def _session(self, model: ModelProto, arrays: Mapping[str, Array]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1  # the graphs are chains: no two nodes run at once
         options.log_severity_level = QUIET
-        # Threads that spin while they wait would take a core from those that decode pictures.
-        options.add_session_config_entry(SPINNING, "0")
-        options.add_session_config_entry(NO_PREPACKING, "0" if self.prepack else "1")
-        options.add_session_config_entry(WEIGHTS_FOLDER, str(tensors.path.resolve().parent))
-        model = build(self.checkpoint.config, tensors).SerializeToString()
-        return ort.InferenceSession(model, options, providers=self.providers)
+        folder = self.checkpoint.tensors.path.resolve().parent
+        for entry, value in {
+            # Threads that spin while they wait would take a core from those that decode pictures.
+            SPINNING: "0",
+            NO_PREPACKING: "0" if self.prepack else "1",
+            WEIGHTS_FOLDER: str(folder),
+            EXACT_PRODUCTS: "0" if sums_in_32_bits() else "1",
+        }.items():
+            options.add_session_config_entry(entry, value)
+        supplied = [
+            tensor.name
+            for tensor in model.graph.initializer
+            if tensor.name in arrays and tensor.data_location == TensorProto.EXTERNAL
+        ]
+        if supplied:
+            values = [
+                ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(arrays[name]))
+                for name in supplied
+            ]
+            options.add_external_initializers(supplied, values)
+        session = _open(model, options, self.providers)
+        session.keshin_arrays = arrays  # mapped or in memory: they must live as long as it does
+        return session
+
+
+def _open(
+    model: ModelProto, options: ort.SessionOptions, providers: dict[str, dict[str, Any]]
+) -> ort.InferenceSession:
+    """A session on the providers asked for, or a sentence why not."""
+    asked = list(providers)
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=asked,
+            provider_options=list(providers.values()),
+        )
+    except Exception as error:  # ONNX Runtime raises classes of its own, one for each status
+        if asked == [CPU]:
+            raise
+        raise KeshinError(
+            f"ONNX Runtime cannot run this model on {', '.join(asked)}: {error}. "
+            f"Correct the provider's options, or use {CPU}."
+        ) from error
+    check_providers(asked, session.get_providers())
+    return session
+
+
+def check_providers(asked: Sequence[str], used: Sequence[str]) -> None:
+    """Warn where a provider that was asked for is not used; refuse if none of them is.
+
+    ONNX Runtime itself falls back to the processor and only logs it.
+    """
+    missing = [name for name in asked if name not in used]
+    if not missing:
+        return
+    said = f"ONNX Runtime could not start {', '.join(missing)}"
+    if CPU not in asked and len(missing) == len(asked):
+        raise KeshinError(
+            f"{said}. See that its driver and libraries are installed, or add {CPU} to the "
+            "providers to fall back to the processor."
+        )
+    warnings.warn(f"{said}; the model runs on {used[0]}.", stacklevel=2)
+
+
+def _checked_mode(mode: str) -> str:
+    if mode == "bf16":
+        raise KeshinError(
+            "ONNX Runtime has no bfloat16 products for this processor. Use engine='torch' for "
+            "bf16, or one of the modes fp32, int8-safe and int8."
+        )
+    if mode not in MODES:
+        raise KeshinError(f"There is no mode '{mode}'. There are: {', '.join(MODES)}.")
+    return mode
+
+
+def _checked_providers(given: Sequence[Provider]) -> dict[str, dict[str, Any]]:
+    """Providers with their options, in order. Raises ``KeshinError`` for one that is not there."""
+    pairs = [(each, {}) if isinstance(each, str) else (each[0], dict(each[1])) for each in given]
+    found: dict[str, dict[str, Any]] = dict(pairs)
+    if unknown := set(found) - set(ort.get_available_providers()):
+        raise KeshinError(
+            f"This ONNX Runtime has no {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(ort.get_available_providers())}. "
+            "Choose one of these, or install the onnxruntime package that brings it."
+        )
+    return found
+
+
+def sums_in_32_bits(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor is known to add 8-bit products without cutting (VNNI, AMX)."""
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False
+    return bool(words & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def onnx_encoder(
     checkpoint: Checkpoint,
     threads: int | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
     prepack: bool = True,
+    mode: str = "fp32",
+    cache: Path | None = None,
 ) -> Encoder:
     """A checkpoint as an encoder that runs without PyTorch."""
+    towers = OnnxTowers(
+        checkpoint, threads=threads, providers=providers, prepack=prepack, mode=mode, cache=cache
+    )
     return Encoder(
         config=checkpoint.config,
         tokenizer=checkpoint.tokenizer(),
-        towers=OnnxTowers(checkpoint, threads=threads, providers=providers, prepack=prepack),
+        towers=towers,
         logit_scale=checkpoint.logit_scale,
         logit_bias=checkpoint.logit_bias,
+        mode=mode,
         identify=lambda: checkpoint.fingerprint,
         threads=threads,
     )

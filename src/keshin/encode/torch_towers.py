@@ -1,4 +1,4 @@
-"""The towers run by PyTorch: validation while training, and the yardstick of other runtimes."""
+"""The towers run by PyTorch: on a GPU, for validation while training, as the others' yardstick."""
 
 from __future__ import annotations
 
@@ -9,18 +9,30 @@ import numpy.typing as npt
 import torch
 
 from keshin.core.checkpoint import Checkpoint
-from keshin.encode.encoder import FloatArray, IntArray
+from keshin.encode.encoder import Encoder, FloatArray, IntArray
 from keshin.encode.torch_model import CLIP
+from keshin.errors import KeshinError
 
+MODES = ("fp32", "bf16")
 COUNTER = "num_batches_tracked"  # of batch normalisation; no answer depends on it
 
 
 class TorchTowers:
-    """Both towers of a model, in evaluation mode for the time of each call."""
+    """Both towers of a model, in evaluation mode for the time of each call.
 
-    def __init__(self, model: CLIP, device: str | torch.device = "cpu") -> None:
-        self.model = model.to(device)
+    In ``bf16`` products are made in bfloat16 and the rest in float32 (autocast). Attention is
+    PyTorch's ``scaled_dot_product_attention`` in both.
+    """
+
+    def __init__(self, model: CLIP, device: str | torch.device = "cpu", mode: str = "fp32") -> None:
+        if mode not in MODES:
+            raise KeshinError(
+                f"PyTorch runs the modes {' and '.join(MODES)}, not '{mode}'. "
+                "Use engine='onnx' for int8."
+            )
         self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.mode = mode
 
     def image_features(self, pixels: FloatArray) -> FloatArray:
         """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
@@ -34,7 +46,8 @@ class TorchTowers:
         training = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.mode == "bf16")
+            with torch.inference_mode(), half:
                 tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
                 features = function(*(tensor.to(self.device) for tensor in tensors))
                 return cast(FloatArray, features.float().cpu().numpy())
@@ -50,6 +63,41 @@ def load_model(checkpoint: Checkpoint) -> CLIP:
     counters = {name: value for name, value in model.state_dict().items() if name.endswith(COUNTER)}
     model.load_state_dict({**counters, **state}, strict=True)
     return model.eval()
+
+
+def torch_encoder(
+    checkpoint: Checkpoint,
+    device: str | None = None,
+    mode: str = "fp32",
+    threads: int | None = None,
+) -> Encoder:
+    """A checkpoint as an encoder that PyTorch runs; the default device is the best there is."""
+    device = best_device() if device is None else device
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        towers = TorchTowers(load_model(checkpoint), device, mode)
+    except (RuntimeError, AssertionError) as error:  # PyTorch's for a device that is not there
+        raise KeshinError(
+            f"PyTorch cannot use the device '{device}': {str(error).splitlines()[0]} "
+            f"Here '{best_device()}' works."
+        ) from error
+    return Encoder(
+        config=checkpoint.config,
+        tokenizer=checkpoint.tokenizer(),
+        towers=towers,
+        logit_scale=checkpoint.logit_scale,
+        mode=mode,
+        identify=lambda: checkpoint.fingerprint,
+        threads=threads,
+    )
+
+
+def best_device() -> str:
+    """``cuda``, ``mps`` or ``cpu``, whichever comes first and is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def to_tensors(model: CLIP) -> dict[str, npt.NDArray[np.float32]]:

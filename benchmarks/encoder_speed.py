@@ -1,0 +1,174 @@
+"""Image towers of ViT-B/32 and RN50 in every mode against open_clip and transformers.
+
+    python benchmarks/encoder_speed.py [--runs 7] [--batches 16 1] [--threads 2]
+
+Run it with an interpreter that has keshin, open_clip_torch and transformers, on a quiet machine.
+Same shapes, random weights, the same pixels, equal threads; the engines take turns, the first round
+is not counted; medians and ratios. Also the machine's measured peak of matrix products in fp32 and
+8 bits, and the share of it that keshin's towers reach. Writes results/encoder_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import numpy as np
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from keshin.api import load  # noqa: E402
+
+NAMES = {"ViT-B/32": "ViT-B-32-quickgelu", "RN50": "RN50-quickgelu"}
+OPERATIONS = {"ViT-B/32": 8.73e9, "RN50": 12.2e9}
+"""Multiplications and additions of one picture (twice the multiply-adds)."""
+MODES = ("fp32", "int8-safe", "int8")
+Call = Callable[[], Any]
+
+
+def take_turns(calls: dict[str, Call], runs: int) -> dict[str, float]:
+    """Median seconds of each call."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for run in range(runs + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if run:
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peaks(threads: int, runs: int, side: int = 1024) -> dict[str, float]:
+    """Operations a second of a large matrix product."""
+    dice = np.random.default_rng(0)
+    floats = dice.standard_normal((side, side)).astype(np.float32)
+    whole = dice.integers(0, 255, (side, side)).astype(np.uint8)
+    calls: dict[str, Call] = {}
+    for name, kind, x, w in (
+        ("fp32", "MatMul", floats, floats),
+        ("int8", "MatMulInteger", whole, (whole.astype(int) - 128).clip(-127).astype(np.int8)),
+    ):
+        types = [helper.np_dtype_to_tensor_dtype(a.dtype) for a in (x, w)]
+        out = TensorProto.FLOAT if name == "fp32" else TensorProto.INT32
+        graph = helper.make_graph(
+            [helper.make_node(kind, ["x", "w"], ["y"])],
+            name,
+            [helper.make_tensor_value_info("x", types[0], x.shape)],
+            [helper.make_tensor_value_info("y", out, None)],
+            [numpy_helper.from_array(w, "w")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        calls[name] = lambda session=session, x=x: session.run(None, {"x": x})
+    return {name: 2 * side**3 / seconds for name, seconds in take_turns(calls, runs).items()}
+
+
+def engines(name: str, folder: Path, threads: int) -> dict[str, Callable[[Any], Any]]:
+    """Functions of pixels: keshin's modes and the peers, with the same random weights."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = open_clip.create_model(NAMES[name], pretrained=None).eval()
+    config = open_clip.get_model_config(NAMES[name])
+    folder.mkdir()
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    facts = {
+        "mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest",
+    }  # fmt: skip
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": facts})
+    )
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+
+    def without_gradients(function: Any) -> Callable[[Any], Any]:
+        def call(pixels: Any) -> Any:
+            with torch.inference_mode():
+                return function(torch.from_numpy(pixels)).numpy()
+
+        return call
+
+    found: dict[str, Callable[[Any], Any]] = {}
+    for mode in MODES:
+        found[mode] = load(folder, mode=mode, threads=threads).encoder.towers.image_features
+    found["open_clip"] = without_gradients(model.encode_image)
+    if name.startswith("ViT"):
+        from transformers import CLIPConfig, CLIPModel
+
+        peer = CLIPModel(CLIPConfig()).eval()  # the time does not depend on the values
+        found["transformers"] = without_gradients(
+            lambda x: peer.visual_projection(peer.vision_model(pixel_values=x).pooler_output)
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 1])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--models", nargs="+", default=list(NAMES))
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/encoder_speed.json")
+    options = parser.parse_args()
+    peak = peaks(options.threads, options.runs)
+    print({name: f"{value / 1e9:.0f} G/s" for name, value in peak.items()})
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["KESHIN_CACHE"] = f"{folder}/cache"
+        for number, name in enumerate(options.models):
+            functions = engines(name, Path(folder) / str(number), options.threads)
+            for batch in options.batches:
+                dice = np.random.default_rng(batch)
+                pixels = dice.standard_normal((batch, 3, 224, 224)).astype(np.float32)
+                exact = functions["open_clip"](pixels)
+                calls = {n: (lambda f=f, pixels=pixels: f(pixels)) for n, f in functions.items()}
+                seconds = take_turns(calls, options.runs)
+                for mode in MODES:
+                    own = functions[mode](pixels)
+                    norms = np.linalg.norm(own, axis=1) * np.linalg.norm(exact, axis=1)
+                    rate = OPERATIONS[name] * batch / seconds[mode]
+                    row = {
+                        "model": name, "batch": batch, "mode": mode,
+                        "milliseconds": round(1000 * seconds[mode], 2),
+                        "ratios": {
+                            peer: round(seconds[peer] / seconds[mode], 2)
+                            for peer in ("open_clip", "transformers") if peer in seconds
+                        },
+                        "least cosine": round(float(((own * exact).sum(axis=1) / norms).min()), 6),
+                        "share of peak": round(
+                            rate / peak["int8" if mode == "int8" else "fp32"], 3
+                        ),
+                    }  # fmt: skip
+                    rows.append(row)
+                    print(row)
+    content = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "threads": options.threads,
+        "runs": options.runs,
+        "peak operations a second": {name: round(value) for name, value in peak.items()},
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Quantised weights on the disk: made once, found by what they were made from, mapped when used.
+
+One safetensors file for a tower and a mode. Its name is a hash of the weights, the graph, the mode
+and the version, so a file is never out of date. It gets its name when it is whole, so two processes
+at once do the work twice and harm nothing. It holds a digest of itself: what is damaged is made
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keshin import __version__
+from keshin.core.tensors import TensorFile, write_tensors
+from keshin.errors import CheckpointError
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+FORMAT = 1
+"""Counts changes of what is computed, between releases too."""
+DIGEST = "digest"
+
+
+def cache_key(weights: str, graph: bytes, mode: str) -> str:
+    """The name of what is made from these weights (a hash) and this graph."""
+    facts = repr((FORMAT, __version__, weights, mode)).encode()
+    return hashlib.sha256(facts + graph).hexdigest()[:40]
+
+
+def weights_hash(path: Path, folder: Path | None) -> str:
+    """SHA-256 of a file of weights. It is remembered for as long as the file is left alone."""
+    state = path.stat()
+    facts = (str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:40]
+    note = None if folder is None else folder / f"{name}.hash"
+    if note is not None:
+        with suppress(OSError, UnicodeDecodeError):
+            text = note.read_text(encoding="ascii")
+            if len(text) == 64:
+                return text
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if note is not None:
+        with suppress(OSError):  # a note only: without it the file is read again
+            note.parent.mkdir(parents=True, exist_ok=True)
+            new = note.with_name(f"{note.name}.{secrets.token_hex(4)}.new")
+            new.write_text(found, encoding="ascii")
+            new.replace(note)
+    return found
+
+
+def cached(folder: Path | None, key: str, make: Callable[[], dict[str, Array]]) -> Arrays:
+    """What ``make`` makes, from the folder if it is there and whole; else made and put there.
+
+    A folder that cannot be written gives a warning, and the arrays stay in memory.
+    """
+    if folder is None:
+        return make()
+    path = folder / f"{key}.safetensors"
+    if (found := _read(path)) is not None:
+        return found
+    arrays = make()
+    if not arrays:
+        return arrays
+    try:
+        _write(path, arrays)
+    except OSError as error:
+        warnings.warn(
+            f"Cannot keep the quantised weights in {folder} ({error.strerror or error}): they are "
+            "made again in every run. Set KESHIN_CACHE to a folder that can be written.",
+            stacklevel=2,
+        )
+        return arrays
+    return _read(path) or arrays
+
+
+def _read(path: Path) -> Arrays | None:
+    """The arrays, mapped; nothing if the file is missing or not as it was written."""
+    if not path.is_file():
+        return None
+    try:
+        file = TensorFile(path)
+        arrays = {name: file.read(name) for name in file.infos}
+    except CheckpointError:
+        return None
+    digest = arrays.pop(DIGEST, None)
+    return arrays if digest is not None and digest.tobytes() == _digest(arrays) else None
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    digest = np.frombuffer(_digest(arrays), np.uint8)
+    try:
+        write_tensors(new, {**arrays, DIGEST: digest})
+        new.replace(path)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _digest(arrays: Arrays) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(repr((name, array.dtype.name, array.shape)).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.digest()
