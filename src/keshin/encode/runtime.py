@@ -18,7 +18,8 @@ from onnx import ModelProto
 from keshin.core.checkpoint import Checkpoint, TensorFile
 from keshin.core.config import Config
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
-from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.graph import image_graph, text_graph, text_tree_graph
+from keshin.encode.prefix_tree import PrefixTree
 from keshin.errors import KeshinError
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
@@ -66,6 +67,10 @@ class OnnxTowers:
         """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
         return cast(FloatArray, self._texts.run(["features"], {"ids": ids, "ends": ends})[0])
 
+    def text_tree_features(self, tree: PrefixTree) -> FloatArray:
+        """The b texts of a prefix tree -> (b, d), not normalised; of causal towers only."""
+        return cast(FloatArray, self._trees.run(["features"], vars(tree))[0])
+
     @cached_property
     def _images(self) -> ort.InferenceSession:
         return self._session(image_graph)
@@ -73,6 +78,10 @@ class OnnxTowers:
     @cached_property
     def _texts(self) -> ort.InferenceSession:
         return self._session(text_graph)
+
+    @cached_property
+    def _trees(self) -> ort.InferenceSession:
+        return self._session(text_tree_graph)
 
     def _session(self, build: Builder) -> ort.InferenceSession:
         tensors = self.checkpoint.tensors
