@@ -135,6 +135,7 @@ RECIPE_PARTS = {
 MODEL_PARTS = {
     "VisionTransformer": '[model.vision] with kind = "vit"',
     "ModifiedResNet": '[model.vision] with kind = "modified-resnet"',
+    "ResNet": '[model.vision] with kind = "resnet"',
     "TextTransformer": '[model.text] with kind = "transformer"',
     "PreprocessFacts": "[model.preprocess]",
 }

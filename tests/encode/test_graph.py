@@ -15,6 +15,7 @@ from keshin.core.config import (
     Config,
     ModifiedResNet,
     PreprocessFacts,
+    ResNet,
     ScoreFacts,
     TextTransformer,
     TokenizerFacts,
@@ -47,6 +48,11 @@ def vit(**changes):
 def resnet(**changes):
     facts = {"image_size": (64, 64), "width": 8, "layers": (2, 1, 1, 1), "heads": 4}
     return ModifiedResNet(**facts | changes)
+
+
+def basic(**changes):
+    facts = {"image_size": (32, 32), "patch_size": 4, "widths": (8, 16, 24), "layers": (1, 2, 1)}
+    return ResNet(**facts | changes)
 
 
 def text(**changes):
@@ -147,8 +153,11 @@ def test_vit_equals_pytorch(tmp_path, vision):
         resnet(),
         resnet(image_size=(64, 128), layers=(1, 2, 1, 2), heads=8),
         resnet(image_size=(32, 32), width=12, heads=3),
+        basic(),
+        basic(image_size=(16, 40), patch_size=2, widths=(8, 8), layers=(2, 2)),
+        basic(widths=(12,), layers=(1,)),
     ],
-    ids=lambda facts: f"{facts.width}-{facts.image_size}",
+    ids=lambda facts: f"{type(facts).__name__}-{facts.image_size}-{facts.layers}",
 )
 def test_resnet_equals_pytorch(tmp_path, vision):
     config = sheet(vision)
@@ -204,7 +213,7 @@ def test_pictures_of_a_batch_do_not_touch_each_other(tmp_path):
     assert_equal(towers.image_features(x), alone, tolerance=1e-6)
 
 
-@pytest.mark.parametrize("vision", [vit(), resnet()], ids=["vit", "resnet"])
+@pytest.mark.parametrize("vision", [vit(), resnet(), basic()], ids=["vit", "modified", "basic"])
 def test_half_precision_weights_are_widened_exactly(tmp_path, vision):
     config = sheet(vision)
     names = expected_shapes(config).items()
@@ -229,7 +238,9 @@ def test_bfloat16_weights_are_widened_exactly(tmp_path):
     assert_equal(onnx.text_features(ids, ends), torch_.text_features(ids, ends))
 
 
-@pytest.mark.parametrize("vision", [vit(layers=12), resnet()], ids=["vit", "resnet"])
+@pytest.mark.parametrize(
+    "vision", [vit(layers=12), resnet(), basic()], ids=["vit", "modified", "basic"]
+)
 def test_graphs_hold_no_weights(tmp_path, vision):
     config = sheet(vision, text(vocab_size=5000, layers=12))
     tensors = stored(tmp_path, config).tensors
@@ -394,7 +405,7 @@ def test_shapes_of_the_nine_releases(name):
     assert expected_shapes(openai_sheet(model["hyperparameters"])) == listed
 
 
-@pytest.mark.parametrize("vision", [vit(), resnet()], ids=["vit", "resnet"])
+@pytest.mark.parametrize("vision", [vit(), resnet(), basic()], ids=["vit", "modified", "basic"])
 def test_shapes_are_those_of_the_torch_model(vision):
     from keshin.encode.torch_model import CLIP
 

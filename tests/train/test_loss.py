@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from keshin.train.loss import contrastive, distillation, match  # noqa: E402
+from keshin.train.loss import NEUTRAL, contrastive, distillation, match  # noqa: E402
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -69,11 +69,19 @@ def test_different_captions_make_equal_the_pair_rule() -> None:
         assert torch.equal(targets, torch.eye(3))
 
 
-def test_listed_captions_are_right_though_another_was_drawn() -> None:
+def test_listed_captions_are_not_wrong_though_another_was_drawn() -> None:
     listed = [["tabby", "cat"], ["persian", "cat"], ["poodle", "dog"]]
     captions, targets = match(["cat", "persian", "dog"], listed, "listed")
     assert captions == ["cat", "persian", "dog"]
-    assert targets.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert targets.tolist() == [[1, 0, 0], [NEUTRAL, 1, 0], [0, 0, 1]]
+
+
+def test_neutral_captions_change_nothing() -> None:
+    images, texts = unit(2, 6), unit(3, 6, seed=1)
+    targets = torch.tensor([[1, 0, NEUTRAL], [0, 1, NEUTRAL]], dtype=torch.float64)
+    got = contrastive(images, texts, torch.tensor(7.0), targets)
+    without = contrastive(images, texts[:2], torch.tensor(7.0), targets[:, :2])
+    assert torch.allclose(got, without)
 
 
 def test_pair_keeps_repeats_apart() -> None:

@@ -40,6 +40,11 @@ class VisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit"):
     layer_norm_eps: float
 
     @property
+    def step(self) -> int:
+        """Both sides of the image must be multiples of this."""
+        return self.patch_size
+
+    @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches."""
         height, width = self.image_size
@@ -58,10 +63,42 @@ class ModifiedResNet(Facts, frozen=True, tag_field="kind", tag="modified-resnet"
     """Heads of the attention pooling."""
 
     @property
+    def step(self) -> int:
+        """Both sides of the image must be multiples of this: five halvings."""
+        return 32
+
+    @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) that the attention pooling sees."""
         height, width = self.image_size
-        return height // 32, width // 32
+        return height // self.step, width // self.step
+
+
+class ResNet(Facts, frozen=True, tag_field="kind", tag="resnet"):
+    """An image tower of basic residual blocks on patches (He et al. 2016), averaged and projected.
+
+    For small pictures on a processor, which computes few wide convolutions at low resolution faster
+    than the many narrow ones of a ``ModifiedResNet`` (docs/decisions.md has the measurements).
+    """
+
+    image_size: Size
+    patch_size: Positive
+    """Side of the square patches that the stem turns into features, in pixels."""
+    widths: tuple[Positive, ...]
+    """Channels of each stage; every stage after the first halves rows and columns."""
+    layers: tuple[Positive, ...]
+    """Basic blocks (two 3 x 3 convolutions) of each stage."""
+
+    @property
+    def step(self) -> int:
+        """Pixels, in each direction, that one position of the last stage stands for."""
+        return self.patch_size << (len(self.widths) - 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) that are averaged."""
+        height, width = self.image_size
+        return height // self.step, width // self.step
 
 
 class TextTransformer(Facts, frozen=True, tag_field="kind", tag="transformer"):
@@ -85,7 +122,7 @@ class TextTransformer(Facts, frozen=True, tag_field="kind", tag="transformer"):
         return self.causal and self.pool != "last"
 
 
-VisionFacts = VisionTransformer | ModifiedResNet
+VisionFacts = VisionTransformer | ModifiedResNet | ResNet
 TextFacts = TextTransformer
 
 
@@ -158,13 +195,17 @@ def _contradictions(config: Config) -> list[str]:
             f"preprocess.size is {list(config.preprocess.size)} but vision.image_size is "
             f"{list(vision.image_size)}: the tower sees what preprocessing makes, so set both alike"
         )
-    step = vision.patch_size if isinstance(vision, VisionTransformer) else 32
+    step = vision.step
     if any(side % step for side in vision.image_size):
         found.append(f"vision.image_size {list(vision.image_size)} is not a multiple of {step}")
     if isinstance(vision, VisionTransformer) and vision.width % vision.heads:
         found.append(f"vision.width {vision.width} is not a multiple of heads {vision.heads}")
     if isinstance(vision, ModifiedResNet) and (vision.width * 32) % vision.heads:
         found.append(f"32 x vision.width {vision.width} is not a multiple of heads {vision.heads}")
+    if isinstance(vision, ResNet) and len(vision.widths) != len(vision.layers):
+        found.append(
+            f"vision.widths names {len(vision.widths)} stages, vision.layers {len(vision.layers)}"
+        )
     if text.width % text.heads:
         found.append(f"text.width {text.width} is not a multiple of heads {text.heads}")
     for name, value in (("start", tokens.start), ("end", tokens.end), ("pad", tokens.pad)):

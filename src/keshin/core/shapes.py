@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from keshin.core.config import Config, ModifiedResNet, TextTransformer, VisionTransformer
+from keshin.core.config import (
+    Config,
+    ModifiedResNet,
+    ResNet,
+    TextTransformer,
+    VisionTransformer,
+)
 
 Shape = tuple[int, ...]
 Named = Iterator[tuple[str, Shape]]
@@ -111,6 +117,29 @@ def resnet_shapes(facts: ModifiedResNet, embed_dim: int) -> Named:
     yield from _linear("attnpool.c_proj", channels, embed_dim)
 
 
+def _basic_block(name: str, channels: int, width: int, stride: int) -> Named:
+    yield f"{name}.conv1.weight", (width, channels, 3, 3)
+    yield from _batch_norm(f"{name}.bn1", width)
+    yield f"{name}.conv2.weight", (width, width, 3, 3)
+    yield from _batch_norm(f"{name}.bn2", width)
+    if stride > 1 or channels != width:
+        yield f"{name}.downsample.0.weight", (width, channels, 1, 1)
+        yield from _batch_norm(f"{name}.downsample.1", width)
+
+
+def basic_resnet_shapes(facts: ResNet, embed_dim: int) -> Named:
+    """The image tower of basic blocks, without ``visual.``."""
+    channels, side = facts.widths[0], facts.patch_size
+    yield "conv1.weight", (channels, 3, side, side)
+    yield from _batch_norm("bn1", channels)
+    for stage, (width, blocks) in enumerate(zip(facts.widths, facts.layers, strict=True)):
+        for index in range(blocks):
+            stride = 2 if stage > 0 and index == 0 else 1
+            yield from _basic_block(f"layer{stage + 1}.{index}", channels, width, stride)
+            channels = width
+    yield "proj", (channels, embed_dim)
+
+
 def text_shapes(facts: TextTransformer, embed_dim: int) -> Named:
     """The text tower, which sits at the top level of OpenAI's state dict."""
     yield "token_embedding.weight", (facts.vocab_size, facts.width)
@@ -123,5 +152,6 @@ def text_shapes(facts: TextTransformer, embed_dim: int) -> Named:
 VISION: dict[type, Callable[[Any, int], Named]] = {
     VisionTransformer: vit_shapes,
     ModifiedResNet: resnet_shapes,
+    ResNet: basic_resnet_shapes,
 }
 TEXT: dict[type, Callable[[Any, int], Named]] = {TextTransformer: text_shapes}

@@ -13,7 +13,13 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from keshin.core.checkpoint import TensorFile
-from keshin.core.config import Config, ModifiedResNet, TextTransformer, VisionTransformer
+from keshin.core.config import (
+    Config,
+    ModifiedResNet,
+    ResNet,
+    TextTransformer,
+    VisionTransformer,
+)
 from keshin.encode.blocks import (
     Graph,
     Projection,
@@ -137,6 +143,32 @@ def _bottleneck(graph: Graph, x: str, name: str, halve: bool, project: bool) -> 
     return graph.op("Relu", graph.op("Add", y, x))
 
 
+def resnet(graph: Graph, pixels: str, facts: ResNet) -> str:
+    """A ResNet of basic blocks, averaged over all positions and projected."""
+    x = _convolution(graph, pixels, "visual.conv1", "visual.bn1", facts.patch_size, 0)
+    x = graph.op("Relu", x)
+    channels = facts.widths[0]
+    for stage, (width, blocks) in enumerate(zip(facts.widths, facts.layers, strict=True)):
+        for index in range(blocks):
+            name = f"visual.layer{stage + 1}.{index}"
+            halve = stage > 0 and index == 0
+            x = _basic_block(graph, x, name, halve, project=halve or channels != width)
+            channels = width
+    x = graph.op("ReduceMean", x, graph.constant([2, 3]), keepdims=0)
+    return graph.op("MatMul", x, graph.weight("visual.proj"))
+
+
+def _basic_block(graph: Graph, x: str, name: str, halve: bool, project: bool) -> str:
+    """Two convolutions beside a shortcut; the first strides, the shortcut is averaged."""
+    stride = 2 if halve else 1
+    y = graph.op("Relu", _convolution(graph, x, f"{name}.conv1", f"{name}.bn1", stride, 1))
+    y = _convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1)
+    if project:
+        x = _average_pool(graph, x) if halve else x
+        x = _convolution(graph, x, f"{name}.downsample.0", f"{name}.downsample.1", 1, 0)
+    return graph.op("Relu", graph.op("Add", y, x))
+
+
 def _attention_pool(graph: Graph, x: str, name: str, channels: int, heads: int) -> str:
     """(B, C, h, w) -> (B, E): the mean asks all positions."""
     x = graph.op("Reshape", x, graph.constant([0, channels, -1]))
@@ -213,5 +245,6 @@ POSITIONS: dict[str, Callable[[Graph, str, str], str]] = {
 VISION: dict[type, Callable[[Graph, str, Any], str]] = {
     VisionTransformer: vit,
     ModifiedResNet: modified_resnet,
+    ResNet: resnet,
 }
 TEXT: dict[type, Callable[[Graph, str, str, Any], str]] = {TextTransformer: text_transformer}

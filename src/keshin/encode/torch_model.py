@@ -19,7 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from keshin.core.config import Config, ModifiedResNet, TextTransformer, VisionTransformer
+from keshin.core.config import (
+    Config,
+    ModifiedResNet,
+    ResNet,
+    TextTransformer,
+    VisionTransformer,
+)
 
 
 class QuickGELU(nn.Module):
@@ -227,6 +233,53 @@ class ModifiedResNetTower(nn.Module):
         return cast(Tensor, self.attnpool(x))
 
 
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut, which is averaged where the block strides."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.bn2.weight)  # each block starts as its shortcut
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or channels != width:
+            pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+            shortcut = nn.Conv2d(channels, width, 1, bias=False)
+            self.downsample = nn.Sequential(
+                OrderedDict([("-1", pool), ("0", shortcut), ("1", nn.BatchNorm2d(width))])
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class ResNetTower(nn.Module):
+    """ResNet of basic blocks: (B, 3, h, w) pictures -> (B, E) features, not normalised."""
+
+    def __init__(self, facts: ResNet, embed_dim: int) -> None:
+        super().__init__()
+        channels, side = facts.widths[0], facts.patch_size
+        self.stages = len(facts.widths)
+        self.conv1 = nn.Conv2d(3, channels, side, side, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        for stage, (width, blocks) in enumerate(zip(facts.widths, facts.layers, strict=True)):
+            layer = nn.Sequential()
+            for index in range(blocks):
+                layer.append(BasicBlock(channels, width, 2 if stage > 0 and index == 0 else 1))
+                channels = width
+            self.add_module(f"layer{stage + 1}", layer)
+        self.proj = nn.Parameter(channels**-0.5 * torch.randn(channels, embed_dim))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(pictures)))
+        for stage in range(1, self.stages + 1):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return x.mean(dim=(2, 3)) @ self.proj
+
+
 Ends = Tensor
 POOLS: dict[str, Callable[[Tensor, Ends], Tensor]] = {
     "end-of-text": lambda x, ends: x[torch.arange(len(x), device=x.device), ends],
@@ -286,4 +339,5 @@ class CLIP(nn.Module):
 VISION: dict[type, Callable[..., nn.Module]] = {
     VisionTransformer: VisionTransformerTower,
     ModifiedResNet: ModifiedResNetTower,
+    ResNet: ResNetTower,
 }

@@ -11,25 +11,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+NEUTRAL = -1.0
+"""The target of a picture and a caption that fits it, but was not drawn for it."""
+
 
 def contrastive(images: Tensor, texts: Tensor, scale: Tensor, targets: Tensor) -> Tensor:
     """Symmetric cross-entropy of ``scale * images @ texts.T``, each right answer against the wrong.
 
     ``images`` (B, E) and ``texts`` (T, E) are unit vectors; ``targets`` (B, T) is 1 where a caption
-    is right for a picture, else 0. Right answers of one row do not compete with each other: each
-    is compared with the wrong ones alone, and a row's loss is their mean. A row or a column without
-    any right answer does not count. With the identity as target it is the loss of the paper's
-    Figure 3, and ln(B) is the loss of chance.
+    is right for a picture, 0 where it is wrong, and ``NEUTRAL`` where the two are neither drawn to
+    each other nor apart. Right answers of one row do not compete with each other: each is compared
+    with the wrong ones alone, and a row's loss is their mean. A row or a column without any right
+    answer does not count. With the identity as target it is the loss of the paper's Figure 3, and
+    ln(B) is the loss of chance.
     """
     logits = scale * images @ texts.T
-    right = targets > 0
-    return (_against_wrong(logits, right) + _against_wrong(logits.T, right.T)) / 2
+    right, wrong = targets > 0, targets == 0
+    return (_against_wrong(logits, right, wrong) + _against_wrong(logits.T, right.T, wrong.T)) / 2
 
 
-def _against_wrong(logits: Tensor, right: Tensor) -> Tensor:
+def _against_wrong(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
     nothing = torch.finfo(logits.dtype).min / 4  # not -inf, whose gradient is not a number
-    wrong = torch.logsumexp(logits.masked_fill(right, nothing), dim=1, keepdim=True)
-    losses = F.softplus(wrong - logits)  # -log(e^l / (e^l + sum of e^wrong))
+    rivals = torch.logsumexp(logits.masked_fill(~wrong, nothing), dim=1, keepdim=True)
+    losses = F.softplus(rivals - logits)  # -log(e^l / (e^l + sum of e^wrong))
     counts = right.sum(dim=1)
     rows = losses.masked_fill(~right, 0.0).sum(dim=1) / counts.clamp_min(1)
     return rows.sum() / (counts > 0).sum().clamp_min(1)
@@ -64,8 +68,8 @@ def match(
     column = {caption: index for index, caption in enumerate(captions)}
     targets = torch.zeros(len(drawn), len(captions))
     for row, caption in enumerate(drawn):
-        right = [caption] if positives == "equal" else [caption, *listed[row]]
-        for text in right:
+        for text in listed[row] if positives == "listed" else ():
             if text in column:
-                targets[row, column[text]] = 1.0
+                targets[row, column[text]] = NEUTRAL
+        targets[row, column[caption]] = 1.0
     return captions, targets

@@ -84,8 +84,8 @@ class LossPart(Facts, frozen=True):
 
     positives: Literal["pair", "equal", "listed"] = "equal"
     """Which captions of a batch are right for a picture. ``pair``: its own only (paper, Figure 3);
-    ``equal``: every equal caption, the same as ``pair`` where none repeat; ``listed``: every
-    caption that the picture's own list holds."""
+    ``equal``: every equal caption, the same as ``pair`` where none repeat; ``listed``: the same,
+    and no other caption that the picture's own list holds counts as wrong."""
     max_logit_scale: float = 100.0
 
 

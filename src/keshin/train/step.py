@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from keshin.errors import DataError, TrainingError
 from keshin.train.data import Batch, epoch_length, fill_template
@@ -108,12 +110,17 @@ def _text_features(run: Run, texts: list[str]) -> Tensor:
     padded = tokens.ids if facts.trims else tokens.pad_to(facts.context_length)
     order = np.argsort(tokens.lengths, kind="stable")
     groups = np.array_split(order, max(1, len(texts) // TEXT_GROUP))
+    # Captions are short: on a processor plain products beat the fused attention (decisions.md).
+    # Recomputation must meet the same kernel again, and it happens outside of this function.
+    short = run.device.type == "cpu" and not run.recipe.run.recompute
+    plain = sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
     rows = []
-    for group in groups:
-        length = int(tokens.lengths[group].max()) if facts.trims else facts.context_length
-        ids = torch.from_numpy(padded[group, :length]).to(run.device)
-        ends = torch.from_numpy(tokens.ends[group]).to(run.device)
-        rows.append(run.state.model.text_features(ids, ends))
+    with plain:
+        for group in groups:
+            length = int(tokens.lengths[group].max()) if facts.trims else facts.context_length
+            ids = torch.from_numpy(padded[group, :length]).to(run.device)
+            ends = torch.from_numpy(tokens.ends[group]).to(run.device)
+            rows.append(run.state.model.text_features(ids, ends))
     back = torch.from_numpy(np.argsort(np.concatenate(groups))).to(run.device)
     return torch.cat(rows)[back]
 
