@@ -86,6 +86,14 @@ def random_tensors(config, seed=0):
     return tensors
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Nothing that a test keeps comes from, or goes to, the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KESHIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
     return Tokenizer.train(SENTENCES * 2, VOCABULARY, CONTEXT)

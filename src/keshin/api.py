@@ -18,6 +18,7 @@ from keshin.classify import (
     read_classifier,
 )
 from keshin.classify.rejection import NONE_OF_THESE
+from keshin.core.cache import cache_folder
 from keshin.core.checkpoint import FACTS, Checkpoint, load_checkpoint
 from keshin.core.config import Config
 from keshin.core.pictures import Picture
@@ -75,6 +76,7 @@ class Model:
         aliases: Mapping[str, Sequence[str]] | None = None,
         reject: Rejection | float | str | None = None,
         reject_label: str = NONE_OF_THESE,
+        cache: bool = True,
     ) -> Classifier:
         """A zero-shot classifier for these labels.
 
@@ -86,6 +88,8 @@ class Model:
             aliases: more names for some labels; a label's names are averaged.
             reject: when to answer ``reject_label``: a least score, ``"background"`` (prompts that
                 name no kind of thing are nearer), or a ``Rejection``.
+            cache: whether class weights are kept in the cache folder (``KESHIN_CACHE``) and taken
+                from there when the same model is given the same labels again.
 
         Raises ``LabelError``. What to know about the labels is in ``Classifier.warnings``.
         """
@@ -97,6 +101,7 @@ class Model:
             reject=reject,
             reject_label=reject_label,
             origin=self.origin,
+            cache=cache,
         )
 
 
@@ -169,14 +174,6 @@ def find_checkpoint(name_or_path: str | os.PathLike[str]) -> tuple[Checkpoint, s
     if (path / FACTS).is_file():
         return load_checkpoint(path), str(path.resolve())
     return _converted(path), str(path.resolve())
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: ``KESHIN_CACHE``, or the user's cache folder."""
-    if own := os.environ.get("KESHIN_CACHE"):
-        return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "keshin"
 
 
 def _converted(path: Path) -> Checkpoint:

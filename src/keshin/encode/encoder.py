@@ -55,9 +55,18 @@ class Encoder:
     logit_bias: float = 0.0
     """Added after scaling; only sigmoid models have one."""
     batch_size: int = 32
+    precision: str = "fp32"
+    """How the towers compute, as far as it changes vectors; what is stored is kept by it."""
     identify: Callable[[], str] = field(default=str, repr=False)
     """Gives the fingerprint; called only when that is asked for, since it reads all weights."""
+    recognise: Callable[[], str] = field(default=str, repr=False)
+    """Gives the mark; it reads next to nothing, but holds only where the files lie."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
+
+    @property
+    def mark(self) -> str:
+        """Tells, on this machine, whether weights and facts are those of before; "" is unknown."""
+        return self.recognise()
 
     @property
     def fingerprint(self) -> str:

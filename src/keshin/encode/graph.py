@@ -24,7 +24,6 @@ from keshin.encode.blocks import (
     Graph,
     Projection,
     Readout,
-    Tree,
     layer_norm,
     linear,
     single_query_attention,
@@ -32,14 +31,6 @@ from keshin.encode.blocks import (
 )
 
 EXPANSION = 4  # of a bottleneck
-TREE_INPUTS: tuple[tuple[str, int, list[str | int | None]], ...] = (
-    ("ids", TensorProto.INT64, ["nodes"]),
-    ("positions", TensorProto.INT64, ["nodes"]),
-    ("keys", TensorProto.INT64, ["chunks", "seen"]),
-    ("mask", TensorProto.FLOAT, ["chunks", 1, "chunk", "seen"]),
-    ("paths", TensorProto.INT64, ["n", "length"]),
-    ("places", TensorProto.INT64, ["n"]),
-)
 STEM_STRIDES = (2, 1, 1)
 """Of the three convolutions before the average pool."""
 
@@ -60,16 +51,6 @@ def text_graph(config: Config, tensors: TensorFile) -> ModelProto:
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", "length"])
     ends = helper.make_tensor_value_info("ends", TensorProto.INT64, ["n"])
     return graph.model([ids, ends], features, config.embed_dim)
-
-
-def text_tree_graph(config: Config, tensors: TensorFile) -> ModelProto:
-    """The arrays of a ``PrefixTree`` -> ``features`` (b, embed_dim), of causal towers only."""
-    graph = Graph(tensors)
-    inputs = [
-        helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in TREE_INPUTS
-    ]
-    features = text_tree_transformer(graph, config.text)
-    return graph.model(inputs, features, config.embed_dim)
 
 
 def vit(graph: Graph, pixels: str, facts: VisionTransformer) -> str:
@@ -195,34 +176,21 @@ def text_transformer(graph: Graph, ids: str, ends: str, facts: TextTransformer) 
     if facts.causal:
         last = graph.op("Squeeze", length, zero)
         columns = graph.op("Range", graph.constant(0), last, graph.constant(1))
-        mask = _hide_later(graph, columns, graph.op("Unsqueeze", columns, one))  # (L, L)
-        seen = _hide_later(graph, columns, graph.op("Unsqueeze", place, graph.constant([1, 2])))
+        mask = hide_later(graph, columns, graph.op("Unsqueeze", columns, one))  # (L, L)
+        seen = hide_later(graph, columns, graph.op("Unsqueeze", place, graph.constant([1, 2])))
     where = graph.op("Unsqueeze", place, one)
     readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), seen)
     x = transformer(graph, x, "", facts, length, mask, readout)
+    return text_head(graph, x, facts)
+
+
+def text_head(graph: Graph, x: str, facts: TextTransformer) -> str:
+    """The token that stands for a text (B, D) to its feature (B, E)."""
     x = layer_norm(graph, x, "ln_final", facts.layer_norm_eps)
     return graph.op("MatMul", x, graph.weight("text_projection"))
 
 
-def text_tree_transformer(graph: Graph, facts: TextTransformer) -> str:
-    """The same tower over the nodes of a prefix tree, whose arrays are the graph's inputs."""
-    x = graph.op("Gather", graph.weight("token_embedding.weight"), "ids")
-    positions = graph.op("Gather", graph.weight("positional_embedding"), "positions")
-    x = graph.op("Add", x, positions)
-    seen = graph.op("Shape", "keys", start=1, end=2)
-    chunk = graph.op("Shape", "mask", start=2, end=3)
-    tree = Tree("keys", graph.op("Sub", seen, chunk), "paths")
-    length = graph.op("Squeeze", graph.op("Shape", "paths", start=1, end=2), graph.constant([0]))
-    columns = graph.op("Range", graph.constant(0), length, graph.constant(1))
-    where = graph.op("Unsqueeze", "places", graph.constant([1]))
-    later = _hide_later(graph, columns, graph.op("Unsqueeze", where, graph.constant([2])))
-    readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), later)
-    x = transformer(graph, x, "", facts, seen, "mask", readout, tree)
-    x = layer_norm(graph, x, "ln_final", facts.layer_norm_eps)
-    return graph.op("MatMul", x, graph.weight("text_projection"))
-
-
-def _hide_later(graph: Graph, columns: str, place: str) -> str:
+def hide_later(graph: Graph, columns: str, place: str) -> str:
     """Minus infinity where a column comes after the place, else zero."""
     later = graph.op("Greater", columns, place)
     return graph.op("Where", later, graph.constant(-np.inf), graph.constant(0.0))

@@ -17,8 +17,10 @@ from onnx import ModelProto
 
 from keshin.core.checkpoint import Checkpoint, TensorFile
 from keshin.core.config import Config
+from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
-from keshin.encode.graph import image_graph, text_graph, text_tree_graph
+from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.prefix_tree import PrefixTree
 from keshin.errors import KeshinError
 
@@ -103,13 +105,22 @@ def onnx_encoder(
     providers: Sequence[str] | None = None,
     prepack: bool = True,
 ) -> Encoder:
-    """A checkpoint as an encoder that runs without PyTorch."""
+    """A checkpoint as an encoder that runs without PyTorch.
+
+    The tokenizer is read with the first text, and a ``CheckpointError`` about it comes then.
+    """
+    mark = checkpoint.mark  # of the files as they are opened; later ones are not what runs
+
+    def recognise() -> str:
+        return mark if mark == checkpoint.mark else ""
+
     return Encoder(
         config=checkpoint.config,
-        tokenizer=checkpoint.tokenizer(),
+        tokenizer=LateTokenizer(checkpoint.tokenizer),
         towers=OnnxTowers(checkpoint, threads=threads, providers=providers, prepack=prepack),
         logit_scale=checkpoint.logit_scale,
         identify=lambda: checkpoint.fingerprint,
+        recognise=recognise,
     )
 
 
