@@ -83,9 +83,10 @@ def stored(key: str, counts: tuple[int, int], width: int) -> Weighed | None:
 def store(key: str, weighed: Weighed) -> None:
     """Keep an entry, where that is possible."""
     if path := _path(key):
-        arrays = (array.astype(STORED).tobytes() for array in (weighed.weights, weighed.background))
-        data = msgspec.msgpack.encode(Entry(key, *arrays, weighed.warnings))
-        write_entry(path, data, at_most=AT_MOST)
+        weights = weighed.weights.astype(STORED).tobytes()
+        background = weighed.background.astype(STORED).tobytes()
+        entry = Entry(key, weights, background, weighed.warnings)
+        write_entry(path, msgspec.msgpack.encode(entry), at_most=AT_MOST)
 
 
 def _path(key: str) -> Path | None:

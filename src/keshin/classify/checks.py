@@ -197,13 +197,13 @@ def _unknown_script(encoder: Encoder, labels: Labels) -> Iterator[LabelWarning]:
         more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
         model = encoder.config.name
         if script and SCRIPTS[script][0] not in trained:
-            said = f"'{model}' does not read {script} script: it has hardly seen"
+            what = f"'{model}' does not read {script} script: it has hardly seen"
         else:
-            said = f"The tokenizer of '{model}' knows only as bytes, and the model hardly,"
+            what = f"The tokenizer of '{model}' knows only as bytes, and the model hardly,"
         yield LabelWarning(
             "unknown-script",
             tuple(unknown),
-            f"{said} the signs of {shown}{more}. Expect chance; {_instead(model, script)}.",
+            f"{what} the signs of {shown}{more}. Expect chance; {_instead(model, script)}.",
         )
 
 

@@ -22,7 +22,7 @@ INPUTS: tuple[tuple[str, int, list[str | int | None]], ...] = (
 
 def text_tree_graph(config: Config, tensors: TensorFile) -> ModelProto:
     """The arrays of a ``PrefixTree`` of n texts -> ``features`` (n, embed_dim), not normalised."""
-    if not (isinstance(config.text, TextTransformer) and config.text.causal):
+    if not config.text.causal:
         raise TypeError("Only causal towers compute a prefix tree.")
     graph = Graph(tensors)
     inputs = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in INPUTS]

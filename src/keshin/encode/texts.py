@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from keshin.core.config import TextFacts, TextTransformer
+from keshin.core.config import TextFacts
 from keshin.core.tokenizer import Tokens
 from keshin.encode.prefix_tree import PrefixTree, prefix_trees
 
@@ -41,6 +41,11 @@ class TreeTower(Protocol):
         ...
 
 
+def shares_beginnings(facts: TextFacts) -> bool:
+    """Whether a token depends only on what comes before it; kinds without that fact look ahead."""
+    return bool(getattr(facts, "causal", False))
+
+
 def text_features(
     tower: TextTower, facts: TextFacts, tokens: Tokens
 ) -> Iterator[tuple[IntArray, FloatArray]]:
@@ -48,7 +53,7 @@ def text_features(
 
     The features do not depend on which texts are encoded together (beyond rounding).
     """
-    if isinstance(facts, TextTransformer) and facts.causal and isinstance(tower, TreeTower):
+    if shares_beginnings(facts) and isinstance(tower, TreeTower):
         ids, lengths, places = _read(facts, tokens)
         for rows, which, tree in prefix_trees(ids, lengths, places, TOKENS_AT_ONCE):
             yield rows, tower.text_tree_features(tree)[which]
@@ -63,7 +68,7 @@ def text_features(
         yield rows, tower.text_features(batch, tokens.ends[rows])
 
 
-def _read(facts: TextTransformer, tokens: Tokens) -> tuple[IntArray, IntArray, IntArray]:
+def _read(facts: TextFacts, tokens: Tokens) -> tuple[IntArray, IntArray, IntArray]:
     """Ids, how many of them matter, and the position that is read, for a causal tower.
 
     What comes after that position cannot change it.
