@@ -118,7 +118,7 @@ def main() -> None:
     from keshin.facts import prompts
 
     every = [said[0] for said in prompts.class_names("imagenet")]
-    every = list(dict.fromkeys(every))  # two classes are called "maillot", two "crane" elsewhere
+    every = list(dict.fromkeys(every))  # labels are unique
     step = max(1, len(every) // options.classes)
     names = every[::step][: options.classes]
     templates = prompts.templates("imagenet")[: options.templates]
