@@ -1,7 +1,8 @@
-"""Write the generated pages: docs/results.md and docs/reference/recipe.md. ``--check`` only looks.
+"""Write the generated pages: results, the recipe's settings, the releases. ``--check`` only looks.
 
-Tables come from benchmarks/results/*.json as they were measured; the list of settings comes from
-the recipe's own classes, so neither can say something else than the source.
+Tables come from benchmarks/results/*.json as they were measured, the list of settings from the
+recipe's own classes, the releases from the table that the program reads, so that none can say
+something else than its source.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +157,50 @@ def _fields(node: ast.ClassDef) -> list[list[str]]:
     return rows
 
 
-PAGES = {"docs/results.md": results_page, "docs/reference/recipe.md": recipe_page}
+def releases_page() -> str:
+    """docs/reference/releases.md, from src/keshin/facts/releases.toml."""
+    content = tomllib.loads((ROOT / "src/keshin/facts/releases.toml").read_text(encoding="utf-8"))
+    parts = [
+        NOTE,
+        "# Known releases\n",
+        "What `keshin models` lists and `keshin pull` fetches. How to use it: "
+        "[the guide](../guides/models.md). ImageNet is the published zero-shot accuracy.\n",
+    ]
+    for name, family in content["families"].items():
+        picture = content["colours"][family["colours"]]["mean"]
+        shared = (
+            f"{family['activation']}, {family['resize']}, mean {picture}, context "
+            f"{family['context_length']}, {family['score']}, languages "
+            f"{', '.join(family['languages'])}; {family['licence']}; {family['paper']}; "
+            f"accuracy: {content['sources'][family['source']]}."
+        )
+        rows = []
+        for row in family["releases"]:
+            size = content["architectures"][row["architecture"]]
+            own = ("activation", "resize", "colours", "context_length")
+            rows.append(
+                [
+                    f"`{row['name']}`",
+                    str(size["image_size"]),
+                    f"{size['parameters'] / 1e6:.0f} M",
+                    f"{row['imagenet']:.1f} %" if "imagenet" in row else "",
+                    ", ".join(f"{k}: {v}" for k, v in {**size, **row}.items() if k in own),
+                    "; ".join(row.get("uncertain", [])),
+                ]
+            )
+        head = ["name", "pixels", "parameters", "ImageNet", "differs in", "uncertain"]
+        doubts = [f"- {text}" for text in family.get("uncertain", [])]
+        parts += [f"## {name}\n", shared + "\n"]
+        parts += ["Uncertain of all:\n", "\n".join(doubts) + "\n"] if doubts else []
+        parts.append(table(head, rows))
+    return "\n".join(parts)
+
+
+PAGES = {
+    "docs/results.md": results_page,
+    "docs/reference/recipe.md": recipe_page,
+    "docs/reference/releases.md": releases_page,
+}
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """A tiny model with random weights, for every test that needs one."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ SENTENCES = [
     "a green tree and a blue car.", "猫の写真", "犬の写真", "鳥の写真", "something else",
 ]  # fmt: skip
 VOCABULARY = 530
+CACHES = itertools.count()
 CONTEXT = 24
 
 
@@ -86,12 +88,11 @@ def random_tensors(config, seed=0):
     return tensors
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    """Nothing that a test keeps comes from, or goes to, the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KESHIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Each test has a cache of its own, made only if it is used, and none has the user's."""
+    name = f"{next(CACHES)}"
+    monkeypatch.setenv("KESHIN_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / name))
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ HOME = {  # third-party package -> the only places that may import it
     "tokenizers": ("core/tokenizer.py", "core/foreign/"),
     "safetensors": ("core/", "classify/saved.py"),
     "PIL": ("core/", "classify/classifier.py", "train/", "evaluate/"),
+    "huggingface_hub": ("core/hub.py", "core/download.py"),
+    "httpx2": ("core/hub.py", "core/download.py"),
     "ftfy": ("core/tokenizer.py",),
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keshin.errors import (
         CheckpointError,
         DataError,
+        DownloadError,
         KeshinError,
         LabelError,
         MissingExtra,
@@ -37,6 +38,7 @@ __all__ = [
     "CheckpointError",
     "Classifier",
     "DataError",
+    "DownloadError",
     "Encoder",
     "Failure",
     "KeshinError",
@@ -60,6 +62,7 @@ _HOMES = {
     "CheckpointError": "errors",
     "Classifier": "classify",
     "DataError": "errors",
+    "DownloadError": "errors",
     "Encoder": "encode.encoder",
     "Failure": "core.pictures",
     "KeshinError": "errors",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keshin import __version__
 from keshin.classify import (
@@ -19,12 +20,20 @@ from keshin.classify import (
 )
 from keshin.classify.rejection import NONE_OF_THESE
 from keshin.core.cache import cache_folder
-from keshin.core.checkpoint import FACTS, Checkpoint, load_checkpoint
+from keshin.core.checkpoint import FACTS, TOKENIZER, Checkpoint, load_checkpoint
 from keshin.core.config import Config
-from keshin.core.pictures import Picture
+from keshin.core.library import how_to_get, on_this_machine, target
+from keshin.core.library import pull as pull_model
+from keshin.core.pictures import Mode, Picture, find_pictures
+from keshin.core.pulled import Pulled, check, read_record
+from keshin.core.stated import gather, statement_file
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import CheckpointError
+from keshin.facts import releases
+
+if TYPE_CHECKING:
+    from keshin.encode.embedded import Counts, Embedded
 
 DEFAULT_MODEL = "mini"
 EMBEDDED = Path(__file__).parent / "models"
@@ -68,6 +77,33 @@ class Model:
         """(n, 3, h, w) float32: what the image tower sees. Raises ``PictureError``."""
         return self.encoder.preprocess(pictures)
 
+    def embed(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        cache: bool = True,
+        progress: Callable[[Counts], None] | None = None,
+    ) -> Iterator[Embedded]:
+        """The files and the pictures of folders, each with its unit vector (d,) or its error.
+
+        They come in order and one by one, as folders are walked, so memory is bounded. Vectors are
+        kept in the cache folder by the content of the file, unless ``cache`` is False: what was
+        encoded once is not encoded again, also after an interrupt.
+
+        Arguments: ``progress``: called after each file with the numbers of those that were cached,
+        new and failed.
+        """
+        from keshin.encode.embedded import embed
+        from keshin.encode.embeddings import open_store
+
+        found = find_pictures(paths)
+        store = open_store(embeddings_folder(), self.encoder) if cache else None
+        if store is None:
+            yield from embed(self.encoder, found, progress=progress)
+            return
+        with store:
+            yield from store.embed(found, progress=progress)
+
     def classifier(
         self,
         labels: Labels | Iterable[str] | Mapping[str, Sequence[str]],
@@ -108,25 +144,37 @@ class Model:
 def load(
     name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
+    facts: Mapping[str, Any] | str | None = None,
+    download: bool = False,
     threads: int | None = None,
     providers: Sequence[str] | None = None,
+    decode: Mode = "exact",
 ) -> Model:
-    """A model from the name of an embedded one, or from a folder.
+    """A model from its name, from a folder, or from a file of weights.
 
     Arguments:
-        name_or_path: a name that ``keshin models`` lists, a checkpoint that keshin wrote, or a
-            folder as model hubs publish it (OpenCLIP, transformers). A name wins over a folder of
-            the same name; write ``./mini`` for the folder.
-        threads: of the runtime; default: as many as the machine has.
+        name_or_path: a name that ``keshin models`` lists, ``hf:OWNER/NAME`` for another repository
+            of the hub, a checkpoint that keshin wrote, or a folder or file as model hubs publish
+            them (OpenCLIP, transformers, OpenAI). The name of a model that is here wins over a
+            folder of the same name; write ``./mini`` for the folder.
+        facts: what the files of a folder do not state (docs/concepts/checkpoint.md), or the name
+            of a release whose facts they are.
+        download: fetch a model that is not on this machine; without it nothing is fetched.
+        threads: of the runtime, and as many that read pictures beside it (with 1 they take turns);
+            default: as many as there are cores.
         providers: ONNX Runtime's execution providers, best first; default: the processor.
+        decode: how pictures are read: "exact"; "fast", which decodes large JPEGs at a part of their
+            size (cosine to exact at least 0.999 on what was measured); or "reference", the original
+            with its oversights.
 
-    Raises ``CheckpointError``.
+    Raises ``CheckpointError``, and ``DownloadError`` for what cannot be fetched.
     """
     from keshin.encode.runtime import onnx_encoder  # here: the runtime takes 0.2 s to import
 
-    checkpoint, origin = find_checkpoint(name_or_path)
+    checkpoint, origin = find_checkpoint(name_or_path, facts=facts, download=download)
     encoder = onnx_encoder(checkpoint, threads=threads, providers=providers)
     encoder.on_truncation = _warn_truncated
+    encoder.decode = decode
     return Model(encoder, origin=origin)
 
 
@@ -157,37 +205,89 @@ def embedded_models() -> tuple[str, ...]:
     return tuple(sorted(entry.parent.name for entry in EMBEDDED.glob(f"*/{FACTS}")))
 
 
-def find_checkpoint(name_or_path: str | os.PathLike[str]) -> tuple[Checkpoint, str]:
+def find_checkpoint(
+    name_or_path: str | os.PathLike[str],
+    *,
+    facts: Mapping[str, Any] | str | None = None,
+    download: bool = False,
+) -> tuple[Checkpoint, str]:
     """The checkpoint meant, and the name or absolute folder by which it is found again."""
     name = os.fspath(name_or_path)
-    if name in embedded_models():
+    if name in embedded_models() and not facts:
         return load_checkpoint(EMBEDDED / name), name
-    path = Path(name)
-    if not path.exists():
+    path, pulled = Path(name), read_record(records_folder(), name)
+    if pulled is None and path.exists():
+        if path.is_file() and path.name == FACTS:
+            path = path.parent
+        if (path / FACTS).is_file() and not facts:
+            return load_checkpoint(path), str(path.resolve())
+        return _converted(path.resolve(), facts), str(path.resolve())
+    if pulled is None or download:
+        pulled = _named(name, download)
+    else:
+        check(pulled)
+    return _converted(Path(pulled.folder), facts, pulled), pulled.name
+
+
+def _named(name: str, download: bool) -> Pulled:
+    """A model of the hub by its name."""
+    wanted = target(name)
+    if wanted is None:
         known = ", ".join(embedded_models()) or "none"
         raise CheckpointError(
-            f"There is no model '{name}': no embedded one has that name (there are: {known}), and "
-            "no folder."
+            f"There is no model '{name}': no embedded one has that name (there are: {known}), no "
+            f"release, and no folder. {releases.near(name)}"
         )
-    if path.is_file() and path.name == FACTS:
-        path = path.parent
-    if (path / FACTS).is_file():
-        return load_checkpoint(path), str(path.resolve())
-    return _converted(path), str(path.resolve())
+    if download:
+        return pull_model(wanted, records_folder())
+    pulled = on_this_machine(wanted, records_folder())
+    if pulled is None:
+        raise CheckpointError(how_to_get(wanted))
+    return pulled
 
 
-def _converted(path: Path) -> Checkpoint:
+def records_folder() -> Path:
+    """Where it is remembered which models were pulled."""
+    return cache_folder() / "pulled"
+
+
+def embeddings_folder() -> Path:
+    """Where stored embeddings are kept."""
+    return cache_folder() / "embeddings"
+
+
+def _converted(
+    path: Path,
+    facts: Mapping[str, Any] | str | None = None,
+    pulled: Pulled | None = None,
+) -> Checkpoint:
     """A model in another project's layout, converted into the cache when it has changed."""
-    from keshin.core.foreign import convert
-
-    path = path.resolve()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stated = gather(path, facts)
+    if pulled is not None:
+        label, files = pulled.name, [path / file.name for file in pulled.files]
+        stated = {"name": label, "source": f"{pulled.repo} at {pulled.commit}", **stated}
+    else:
+        label, files = path.name, _files_of(path)
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    mark = hashlib.sha256(repr((__version__, states)).encode()).hexdigest()[:16]
-    folder = cache_folder() / "converted" / f"{path.name}-{mark}"
+    mark = hashlib.sha256(repr((__version__, states, sorted(stated.items()))).encode())
+    plain = label.replace("/", "--").replace(":", "-")
+    folder = cache_folder() / "converted" / f"{plain}-{mark.hexdigest()[:16]}"
     if not (folder / FACTS).is_file():
-        convert(path, folder)
+        from keshin.core.foreign import convert
+
+        release = releases.find(pulled.name) if pulled is not None else None
+        if release is not None:
+            stated = {"licence": release.licence, **stated}
+        convert(path, folder, stated, release=release)
     return load_checkpoint(folder)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files that make a model; the statement on it counts by what it says."""
+    if path.is_file():
+        beside = (path.with_name(name) for name in (FACTS, TOKENIZER))
+        return [path, *(file for file in beside if file.is_file())]
+    return [file for file in sorted(path.iterdir()) if file != statement_file(path)]
 
 
 def _warn_truncated(truncation: Truncation) -> None:

@@ -2,6 +2,7 @@
 
     KeshinError                  base class; ``except keshin.KeshinError`` catches them all
     ├── CheckpointError          a checkpoint is missing, damaged, incomplete or contradicts itself
+    ├── DownloadError            a model that cannot be fetched, or must not be
     ├── TokenizerError           a text or a vocabulary that cannot be tokenised
     ├── PictureError             a picture that cannot be read or should not be decoded
     ├── LabelError               labels, templates or a saved classifier that make no sense
@@ -25,6 +26,10 @@ class KeshinError(Exception):
 
 class CheckpointError(KeshinError):
     """A checkpoint is missing, damaged, incomplete or contradicts itself."""
+
+
+class DownloadError(KeshinError):
+    """A model that cannot be fetched, or must not be."""
 
 
 class TokenizerError(KeshinError):

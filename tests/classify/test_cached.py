@@ -84,7 +84,7 @@ def test_another_model_is_computed(tiny_checkpoint, tmp_path):
     np.testing.assert_allclose(second.weights_, -first.weights_, atol=1e-5)
 
 
-def test_precision_and_version_are_part_of_the_key(tiny_checkpoint, monkeypatch):
+def test_mode_and_version_are_part_of_the_key(tiny_checkpoint, monkeypatch):
     from dataclasses import replace
 
     from keshin.classify import make_labels
@@ -93,7 +93,7 @@ def test_precision_and_version_are_part_of_the_key(tiny_checkpoint, monkeypatch)
     labels = make_labels(["cat", "dog"])
     keys = {
         key_of(encoder, labels, None, ()),
-        key_of(replace(encoder, precision="int8"), labels, None, ()),
+        key_of(replace(encoder, mode="int8"), labels, None, ()),
     }
     monkeypatch.setattr("keshin.classify.cached.__version__", "99")
     keys.add(key_of(encoder, labels, None, ()))

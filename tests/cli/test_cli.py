@@ -299,32 +299,6 @@ def test_odd_file_names(invoke, red, tmp_path):
     assert printable("a\nb") == r"a\nb"
 
 
-# --- models, info --------------------------------------------------------------------------------
-
-
-def test_models(tmp_path, tiny_folder, monkeypatch):
-    monkeypatch.setattr(api, "EMBEDDED", tmp_path)
-    empty = CliRunner().invoke(main, ["models"])
-    assert empty.exit_code == 0
-    assert "holds no model" in empty.stderr
-    (tmp_path / "small").symlink_to(tiny_folder)
-    assert api.embedded_models() == ("small",)
-    assert keshin.load("small", threads=1).origin == "small"
-    table = CliRunner().invoke(main, ["models"])
-    assert "tiny" in table.stdout
-    listed = json.loads(CliRunner().invoke(main, ["models", "-f", "json"]).stdout)
-    assert listed[0]["embedding"] == 16
-
-
-def test_info(tiny_folder):
-    table = CliRunner().invoke(main, ["info", str(tiny_folder)])
-    assert "facts.vision.patch_size" in table.stdout
-    facts = json.loads(CliRunner().invoke(main, ["info", str(tiny_folder), "-f", "json"]).stdout)
-    assert facts["facts"]["text"]["pool"] == "end-of-text"
-    assert facts["logit_scale"] == pytest.approx(20)
-    assert len(facts["fingerprint"]) == 64
-
-
 # --- interrupts ----------------------------------------------------------------------------------
 
 

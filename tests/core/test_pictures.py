@@ -193,7 +193,7 @@ def test_senseless_facts_are_refused(wrong):
 
 def test_an_unknown_mode_is_a_programming_error():
     with pytest.raises(ValueError, match="exact"):
-        preprocess(image(4, 4), SMALL, mode="fast")
+        preprocess(image(4, 4), SMALL, mode="quick")
 
 
 # --- long pictures ------------------------------------------------------------------------------
@@ -666,14 +666,14 @@ def test_folders_are_walked_in_order_without_hidden_files_and_loops(tmp_path):
 def test_a_folder_that_may_not_be_listed_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir()
     (tmp_path / "z.png").write_bytes(b"")
-    listdir = os.listdir
+    scandir = os.scandir
 
     def refuse(path):
         if os.fspath(path).endswith("locked"):
             raise PermissionError(13, "Permission denied", path)
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = list(find_pictures([tmp_path]))
     assert [p.name for p in found] == ["locked", "z.png"]
     with pytest.raises(PictureError, match="permission denied"):

@@ -430,6 +430,6 @@ def test_every_kind_of_tower_has_a_builder():
 
 
 def test_cores_are_counted():
-    from keshin.encode.runtime import available_cores
+    from keshin.encode.pipeline import available_cores
 
     assert 1 <= available_cores() <= (os.cpu_count() or 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from keshin.api import load  # noqa: E402
+from keshin.core.checkpoint import TensorFile  # noqa: E402
 from keshin.errors import DataError, RecipeError  # noqa: E402
 from keshin.train.loop import train  # noqa: E402
 from keshin.train.recipe import DistillPart, read_recipe  # noqa: E402
@@ -73,6 +75,28 @@ def test_a_teacher_teaches_words_that_no_caption_links_to_a_picture(tmp_path: Pa
     answers = model.classifier(list(COLOURS), templates="{}").predict([d[0] for d in data])
     right = [NAMES[label].split()[0] for _, _, label in data]
     assert (answers == np.array(right)).mean() > 0.8  # chance is 1/3
+
+
+def test_a_head_is_trained_resumed_and_left_behind(tmp_path: Path) -> None:
+    path = taught_recipe(tmp_path, epochs="2", batch_size="24")
+    path.write_text(path.read_text("utf-8") + "head = 1.0\n", encoding="utf-8")
+    recipe = read_recipe(path)
+    losses: list[float] = []
+
+    def stop(record: Mapping[str, float | int | str]) -> None:
+        if "head" in record:
+            losses.append(float(record["head"]))
+            if len(losses) == 5:
+                raise KeyboardInterrupt
+
+    model = train(recipe, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "parts", report=stop)
+    resumed = train(recipe, tmp_path / "parts")
+    assert losses[-1] < losses[0]
+    name = "model.safetensors"
+    assert (model / name).read_bytes() == (resumed / name).read_bytes()
+    assert not [key for key in TensorFile(model / name).infos if "head" in key]
 
 
 def test_distillation_without_a_teacher_is_refused(tmp_path: Path) -> None:

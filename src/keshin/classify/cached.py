@@ -54,7 +54,7 @@ def key_of(
         return ""
     names = list(labels.names.items())
     content = (
-        (CALCULATION, __version__, mark, encoder.precision),
+        (CALCULATION, __version__, mark, encoder.mode),
         (names, labels.repeated, templates, background),
     )
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

@@ -29,7 +29,7 @@ from keshin.core.scripts import SCRIPTS, in_japanese_script, script_of
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import LabelError
-from keshin.facts.languages import languages_of, models_that_read
+from keshin.facts.languages import models_that_read, reads
 
 Kind = Literal["repeated", "similar", "truncated", "unknown-script", "single"]
 
@@ -183,20 +183,19 @@ def _truncated(
 
 def _unknown_script(encoder: Encoder, labels: Labels) -> Iterator[LabelWarning]:
     """Labels that the model cannot have learned, one warning for each script."""
-    trained = languages_of(encoder.config.name)
+    model = encoder.config.name
     found: dict[str | None, list[str]] = {}
     for label, said in labels.names.items():
         for name in said:
             script = script_of(name)
-            known = not trained or script is None or SCRIPTS[script][0] in trained
-            if not known or _falls_apart(encoder, name):
+            untrained = script is not None and reads(model, SCRIPTS[script][0]) is False
+            if untrained or _falls_apart(encoder, name):
                 found.setdefault(script, []).append(label)
                 break
     for script, unknown in found.items():
         shown = ", ".join(f"'{_short(label)}'" for label in unknown[:SHOWN])
         more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
-        model = encoder.config.name
-        if script and SCRIPTS[script][0] not in trained:
+        if script and not reads(model, SCRIPTS[script][0]):
             what = f"'{model}' does not read {script} script: it has hardly seen"
         else:
             what = f"The tokenizer of '{model}' knows only as bytes, and the model hardly,"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,17 @@ class Classifier:
 
         A picture that cannot be read does not change or end the others; ``top`` keeps the best.
         """
-        for good, vectors, failures in self.encoder.try_images(_several(pictures)):
+        yield from self.results_of(self.encoder.try_images(_several(pictures)), top=top)
+
+    def results_of(
+        self,
+        groups: Iterable[tuple[list[int], FloatArray, list[Failure]]],
+        *,
+        top: int | None = None,
+    ) -> Generator[Result | Failure, None, None]:
+        """The same for vectors that are there already, as ``try_images`` of an encoder or of stored
+        embeddings gives them: places, (k, d) unit vectors and failures, group by group."""
+        for good, vectors, failures in groups:
             found: dict[int, Result | Failure] = {failure.index: failure for failure in failures}
             if good:
                 found.update(zip(good, self._results(good, vectors, top), strict=True))

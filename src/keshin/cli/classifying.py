@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
@@ -24,48 +21,47 @@ from keshin.classify import (
     templates_from_file,
 )
 from keshin.cli.interrupts import Interrupts
-from keshin.cli.reports import Report, printable
-from keshin.core.pictures import Failure, find_pictures
+from keshin.cli.reports import Report
+from keshin.cli.walking import Bar, Files
+from keshin.core.pictures import Failure
+from keshin.encode.embeddings import Store
 from keshin.facts import prompts
 
 TOP_OF_ONE, TOP_OF_SEVERAL = 5, 1
-Item = TypeVar("Item")
-
-
-def find_files(given: Sequence[str]) -> list[str]:
-    """Files as they were given, and the pictures of folders. Raises ``click.UsageError``."""
-    found: list[str] = []
-    for path in given:
-        if os.path.isdir(path):  # noqa: PTH112
-            found.extend(map(str, find_pictures([path])))
-        else:
-            found.append(path)
-    if not found:
-        raise click.UsageError(f"There is no picture in {', '.join(map(printable, given))}.")
-    return found
 
 
 def run(
-    classifier: Classifier, files: list[str], report: Report, *, top: int | None, people: bool
+    classifier: Classifier,
+    files: Files,
+    report: Report,
+    store: Store | None,
+    *,
+    top: int | None,
+    people: bool,
 ) -> int:
     """Classify and print; the number of pictures that failed.
 
     For people the table is kept short, unless they say how many answers they want.
     """
     if top is None and people:
-        top = TOP_OF_ONE if len(files) == 1 else TOP_OF_SEVERAL
-    failures = 0
-    with Interrupts() as interrupts:
+        top = TOP_OF_ONE if files.single else TOP_OF_SEVERAL
+    encoder = classifier.encoder if store is None else store
+    with (
+        Interrupts() as interrupts,
+        closing(classifier.results_of(encoder.try_images(files.names()), top=top)) as results,
+        Bar(files, store) as bar,
+    ):
         report.begin(classifier)
         try:
-            for result in _progress(classifier.results(files, top=top), len(files)):
-                failures += isinstance(result, Failure)
+            for result in results:
+                name = files.next_name()
+                bar.add(failed=isinstance(result, Failure))
                 with interrupts.held():
-                    report.add(files[result.index], result)
+                    report.add(name, result)
         finally:
             with interrupts.held():
                 report.end()
-    return failures
+    return bar.failed
 
 
 @dataclass(frozen=True)
@@ -126,17 +122,3 @@ class Choices:
             is_file = entry not in prompts.template_sets() and Path(entry).is_file()
             found.extend(templates_from_file(entry) if is_file else [entry])
         return resolve_templates(found or None)
-
-
-def _progress(results: Iterator[Item], total: int) -> Iterator[Item]:
-    """The same, with a bar on standard error where a person sees it."""
-    if total == 1 or not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    columns = TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeLeft()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(results, total=total)

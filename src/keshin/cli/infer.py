@@ -1,4 +1,4 @@
-"""Commands that use a model as it is: ``classify``, ``models``, ``info``.
+"""Commands that use a model as it is: ``classify``.
 
 This module only declares them. What they need is imported when they run, so that ``--help`` is
 instant.
@@ -6,23 +6,19 @@ instant.
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from keshin.cli.main import FAILED
 
-if TYPE_CHECKING:
-    from keshin.core.checkpoint import Checkpoint
-
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 NONE = '"none of these"'
+FAST = "Decode large JPEGs at a part of their size: several times faster, nearly the same vectors."
+NO_CACHE = "Neither use nor keep vectors. (They are kept for folders only.)"
 
 
 @click.command(short_help="Say which of some labels fits each picture.")
@@ -106,6 +102,8 @@ NONE = '"none of these"'
     help="Keep the classifier in a file, for --classifier.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Default: as many as there are cores.")
+@click.option("--fast", is_flag=True, help=FAST)
+@click.option("--no-cache", is_flag=True, help=NO_CACHE)
 @click.pass_context
 def classify(
     ctx: click.Context,
@@ -115,6 +113,8 @@ def classify(
     output: Path | None,
     top: int | None,
     save_classifier: Path | None,
+    fast: bool,
+    no_cache: bool,
     **options: Any,
 ) -> None:
     """Say which of some labels fits each picture, the best first.
@@ -123,93 +123,31 @@ def classify(
     labels given (a softmax); it is not the probability of being right. A picture that cannot be
     read is named, the others go on, and the exit code is 1.
 
+    Of folders the vectors are kept (see "keshin cache"): a second run, also with other labels, or
+    one after an interrupt, encodes only what is new.
+
     \b
     Examples:
       keshin classify photo.jpg --labels "cat, dog, bird"
       keshin classify photos/ --labels-file labels.txt --format csv --output answers.csv
       keshin classify photos/ -l "cat, dog" --templates imagenet --none-of-these
     """
-    from keshin.cli.classifying import Choices, find_files, run
+    from keshin.cli.classifying import Choices, run
     from keshin.cli.reports import open_report
+    from keshin.cli.walking import Files, stored
 
-    files = find_files(pictures)
+    files = Files(pictures)
     classifier = Choices(**options).classifier()
+    classifier.encoder.decode = "fast" if fast else "exact"
     for warning in classifier.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if save_classifier:
         classifier.save(save_classifier)
-    with open_report(form, output) as report:
-        failures = run(classifier, files, report, top=top, people=form == "table")
+    with (
+        stored(classifier.encoder, wanted=files.from_folder and not no_cache) as store,
+        open_report(form, output) as report,
+    ):
+        failures = run(classifier, files, report, store, top=top, people=form == "table")
     if failures:
-        click.echo(f"{failures} of {len(files)} pictures could not be read.", err=True)
+        click.echo(f"{failures} of {files.taken} pictures could not be read.", err=True)
         ctx.exit(FAILED)
-
-
-@click.command(short_help="List the models that come with keshin.")
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
-    show_default=True,
-)  # fmt: skip
-def models(form: str) -> None:
-    """List the models that come with keshin.
-
-    \b
-    Example:
-      keshin models
-    """
-    from keshin import api
-    from keshin.cli.reports import print_rows
-
-    found = [_summary(api.find_checkpoint(name)[0]) for name in api.embedded_models()]
-    if form == "json":
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
-    elif not found:
-        click.echo("This installation holds no model; give --model a folder.", err=True)
-    else:
-        print_rows(found, sys.stdout)
-
-
-@click.command(short_help="Show the facts of a model.")
-@click.argument("model", metavar="NAME|FOLDER")
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
-    show_default=True,
-)  # fmt: skip
-def info(model: str, form: str) -> None:
-    """Show the facts of a model: what its towers are, and what is done to pictures and texts.
-
-    \b
-    Example:
-      keshin info mini
-    """
-    from keshin import api
-    from keshin.cli.reports import print_facts
-    from keshin.core.config import describe
-
-    checkpoint, origin = api.find_checkpoint(model)
-    facts = {
-        **_summary(checkpoint),
-        "origin": origin,
-        "logit_scale": checkpoint.logit_scale,
-        "fingerprint": checkpoint.fingerprint,
-        "facts": describe(checkpoint.config),
-    }
-    if form == "json":
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
-    else:
-        print_facts(facts, sys.stdout)
-
-
-def _summary(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a list of models says of each."""
-    config, infos = checkpoint.config, checkpoint.tensors.infos.values()
-    return {
-        "name": config.name,
-        "parameters": sum(math.prod(info.shape) for info in infos),
-        "bytes": sum(info.nbytes for info in infos),
-        "image": list(config.vision.image_size),
-        "embedding": config.embed_dim,
-        "context": config.text.context_length,
-        "licence": config.licence,
-        "source": config.source,
-    }

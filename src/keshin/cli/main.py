@@ -14,12 +14,21 @@ from typing import NoReturn
 import click
 
 from keshin import __version__
-from keshin.errors import KeshinError, TrainingError
+from keshin.errors import DownloadError, KeshinError, TrainingError
 
 COMMANDS = {
     "classify": ("keshin.cli.infer:classify", "Say which of some labels fits each picture."),
-    "models": ("keshin.cli.infer:models", "List the models that come with keshin."),
-    "info": ("keshin.cli.infer:info", "Show the facts of a model."),
+    "models": (
+        "keshin.cli.models:models",
+        "List the models that are here, and those that can be fetched.",
+    ),
+    "pull": ("keshin.cli.models:pull", "Fetch a model."),
+    "info": (
+        "keshin.cli.models:info",
+        "Show what exactly a model is, and what is uncertain.",
+    ),
+    "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "cache": ("keshin.cli.embed:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
@@ -86,7 +95,8 @@ class LazyGroup(click.Group):
 
 def _as_sentence(error: Exception) -> CommandFailed:
     if isinstance(error, KeshinError):
-        return CommandFailed(str(error), FAILED if isinstance(error, TrainingError) else MISUSED)
+        failed = isinstance(error, TrainingError | DownloadError)
+        return CommandFailed(str(error), FAILED if failed else MISUSED)
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
         return CommandFailed(f"{error.strerror or error}{where}.", FAILED)

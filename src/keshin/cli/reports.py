@@ -290,6 +290,8 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
     for name, value in facts.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and any(" " in str(item) for item in value):  # sentences
+            yield from zip([prefix + name, *[""] * (len(value) - 1)], value, strict=True)
         else:
             yield prefix + name, value
 

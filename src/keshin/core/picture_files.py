@@ -26,6 +26,7 @@ from PIL import Image, ImageFile
 from keshin.errors import PictureError
 
 Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
+Prepare: TypeAlias = Callable[[Image.Image], None]
 
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",
@@ -115,7 +116,9 @@ def _readers(head: bytes) -> Iterator[tuple[str, Callable[..., ImageFile.ImageFi
             tried.add(kind)
 
 
-def _read(stream: IO[bytes], size: int, name: str, limits: Limits) -> Image.Image:
+def _read(
+    stream: IO[bytes], size: int, name: str, limits: Limits, prepare: Prepare | None
+) -> Image.Image:
     """Identify and decode the first frame, as stored, from a stream of ``size`` bytes."""
     head, kind, sure, refused = stream.read(1024), "", False, ""
     if not head:
@@ -129,6 +132,8 @@ def _read(stream: IO[bytes], size: int, name: str, limits: Limits) -> Image.Imag
                 refused = refused or (f"damaged {kind}: {error}; {_AGAIN}" if sure else "")
                 continue
             _check_size(*image.size, name, limits)
+            if prepare:
+                prepare(image)
             image.load()
             return image
     except PictureError:
@@ -144,14 +149,20 @@ def _read(stream: IO[bytes], size: int, name: str, limits: Limits) -> Image.Imag
     raise bad(name, hint or refused or "it is not a picture in a format that Pillow knows")
 
 
-def decode(source: Picture, limits: Limits) -> Image.Image:
-    """The picture as stored: no rotation, no conversion. Never leaves a file open."""
-    name = name_of(source)
+def decode(
+    source: Picture, limits: Limits, *, name: str = "", prepare: Prepare | None = None
+) -> Image.Image:
+    """The picture as stored: no rotation, no conversion. Never leaves a file open.
+
+    Arguments: ``name``: what messages call it; ``prepare``: called with the picture of a file or of
+    bytes when its header is known and nothing is decoded yet.
+    """
+    name = name or name_of(source)
     if isinstance(source, np.ndarray):
         return _from_array(source, name, limits)
     if isinstance(source, bytes):
         with quiet:
-            return _read(io.BytesIO(source), len(source), name, limits)
+            return _read(io.BytesIO(source), len(source), name, limits, prepare)
     if isinstance(source, Image.Image):
         _check_size(*source.size, name, limits)
         try:
@@ -161,20 +172,22 @@ def decode(source: Picture, limits: Limits) -> Image.Image:
             raise bad(name, f"Pillow says: {error}") from error
         return source
     if isinstance(source, str | os.PathLike):
-        return _from_path(source, name, limits)
+        return _from_path(source, name, limits, prepare)
     raise bad(name, "give a path, bytes, a Pillow image or a uint8 array")
 
 
-def _from_path(source: str | os.PathLike[str], name: str, limits: Limits) -> Image.Image:
+def _from_path(
+    source: str | os.PathLike[str], name: str, limits: Limits, prepare: Prepare | None
+) -> Image.Image:
     try:
         state = os.stat(source)
         if stat.S_ISDIR(state.st_mode):
-            os.listdir(source)
+            os.scandir(source).close()
             raise bad(name, "it is a folder; find_pictures gives its pictures")
         if not stat.S_ISREG(state.st_mode):
             raise bad(name, "it is not a regular file")
         with open(source, "rb") as stream, quiet:
-            return _read(stream, state.st_size, name, limits)
+            return _read(stream, state.st_size, name, limits, prepare)
     except FileNotFoundError as error:
         hint = "download it first, addresses are not read" if "://" in name else "check the path"
         raise bad(name, f"there is no such file; {hint}") from error
@@ -196,14 +209,19 @@ def _from_array(array: NDArray[Any], name: str, limits: Limits) -> Image.Image:
     return Image.fromarray(np.array(array, order="C", subok=False))
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF (or XMP) orientation of a loaded picture and forget the tag. The same object
-    comes back where there is none, or a damaged one."""
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What the EXIF (or XMP) orientation asks for; None where there is none, or a damaged one."""
     try:
         with quiet:
-            turn = _TURNS.get(image.getexif().get(0x0112, 1))
+            return _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:  # metadata is no reason to refuse a picture that decodes
-        turn = None
+        return None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Apply the orientation of a loaded picture and forget the tag. The same object comes back
+    where there is none."""
+    turn = turn_of(image)
     if turn is None:
         return image
     turned = image.transpose(turn)
@@ -232,19 +250,42 @@ def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     walked twice, so that loops end. What is missing or may not be listed is yielded itself:
     opening it gives the PictureError that says so, and the others go on.
     """
-    seen: set[tuple[int, int]] = set()
     for start in paths:
-        stack = [(Path(start), True)]
+        seen: set[tuple[int, int]] = set()
+        stack = [iter([(Path(start), True, True)])]  # path, may be a folder, was given
         while stack:
-            path, given = stack.pop()
-            try:
-                inside = sorted(os.listdir(path), reverse=True)
-                state = os.stat(path)
-            except (OSError, ValueError) as error:
-                file = isinstance(error, (NotADirectoryError, FileNotFoundError))
-                if given or not file or path.suffix.lower() in SUFFIXES:
-                    yield path
-                continue
-            if (state.st_dev, state.st_ino) not in seen:
-                seen.add((state.st_dev, state.st_ino))
-                stack.extend((path / name, False) for name in inside if name[0] != ".")
+            path, folder, given = next(stack[-1], (None, False, False))
+            if path is None:
+                stack.pop()
+            elif folder:
+                try:
+                    stack.append(_inside(path, seen))
+                except (OSError, ValueError) as error:
+                    file = isinstance(error, (NotADirectoryError, FileNotFoundError))
+                    if given or not file or path.suffix.lower() in SUFFIXES:
+                        yield path
+            else:
+                yield path
+
+
+def _inside(path: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool, bool]]:
+    """The folders and pictures of a folder, in order; nothing if it was seen. Only names are held,
+    and no file is touched: what a name is, the listing of its folder says."""
+    state = os.stat(path)
+    with os.scandir(path) as entries:
+        names = sorted((e.name, _may_be_folder(e)) for e in entries if e.name[0] != ".")
+    if (state.st_dev, state.st_ino) in seen:
+        return iter(())
+    seen.add((state.st_dev, state.st_ino))
+    return (
+        (path / name, folder, False)
+        for name, folder in names
+        if folder or os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - for speed
+    )
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links, or what may not be looked at: the walk says so
+        return True

@@ -10,22 +10,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import replace
 
 from keshin.core.config import Config
-from keshin.core.pictures import Failure, Picture, load_batch, preprocess
+from keshin.core.pictures import Failure, Mode, Picture, normalised, preprocess
 from keshin.core.tokenizer import Tokenizer, Truncation
+from keshin.encode.pipeline import PictureItem, Pipeline, grouped
 from keshin.encode.texts import text_features
 from keshin.errors import TokenizerError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-T = TypeVar("T")
 
 TEXTS_AT_ONCE = 32768
 """Bounds the memory that the tokens of many texts take."""
@@ -55,8 +53,12 @@ class Encoder:
     logit_bias: float = 0.0
     """Added after scaling; only sigmoid models have one."""
     batch_size: int = 32
-    precision: str = "fp32"
-    """How the towers compute, as far as it changes vectors; what is stored is kept by it."""
+    mode: str = "fp32"
+    """The precision of the towers; vectors of other modes differ a little."""
+    decode: Mode = "exact"
+    """How pictures are read: see ``keshin.core.pictures``."""
+    threads: int | None = None
+    """That read pictures while the towers run; None: as many as there are cores."""
     identify: Callable[[], str] = field(default=str, repr=False)
     """Gives the fingerprint; called only when that is asked for, since it reads all weights."""
     recognise: Callable[[], str] = field(default=str, repr=False)
@@ -78,35 +80,41 @@ class Encoder:
         height, width = self.config.preprocess.size
         pixels = np.empty((len(pictures), 3, height, width), np.float32)
         for row, picture in zip(pixels, pictures, strict=True):
-            row[...] = preprocess(picture, self.config.preprocess)
+            row[...] = preprocess(picture, self.config.preprocess, mode=self.decode)
         return pixels
 
     def encode_images(self, pictures: Sequence[Picture]) -> FloatArray:
         """(n, d) float32 vectors of unit length. Raises ``PictureError`` for the first bad one."""
-        rows = [
-            _unit(self.towers.image_features(self.preprocess(batch)))
-            for batch in _batches(pictures, self.batch_size)
-        ]
-        return np.concatenate(rows) if rows else self._empty()
+        vectors = np.empty((len(pictures), self.config.embed_dim), np.float32)
+        for item in self.pipeline().run(self._items(pictures)):
+            if item.error is not None:
+                raise item.error
+            vectors[item.index] = item.vector
+        return vectors
 
     def try_images(
         self, pictures: Iterable[Picture]
     ) -> Iterator[tuple[list[int], FloatArray, list[Failure]]]:
-        """Encode batch by batch and go on after a picture that cannot be read.
+        """Encode group by group and go on after a picture that cannot be read.
 
-        Yields, for each batch, the places of the pictures that were read, their (k, d) unit vectors
-        and the failures. A bad picture does not change the vectors of the others.
+        Yields, for each group of ``batch_size`` pictures in order, the places of those that were
+        read, their (k, d) unit vectors and the failures. A bad picture does not change the vectors
+        of the others. The pictures are taken from an iterator as they are needed.
         """
-        start = 0
-        for batch in _batches(pictures, self.batch_size):
-            pixels, failures = load_batch(batch, self.config.preprocess)
-            bad = {failure.index for failure in failures}
-            good = [row for row in range(len(batch)) if row not in bad]
-            features = self.towers.image_features(pixels[good]) if good else None
-            vectors = self._empty() if features is None else _unit(features)
-            moved = [replace(failure, index=start + failure.index) for failure in failures]
-            yield [start + row for row in good], vectors, moved
-            start += len(batch)
+        done = self.pipeline().run(self._items(pictures))
+        yield from grouped(done, self.batch_size, self.config.embed_dim)
+
+    def pipeline(self) -> Pipeline[Any]:
+        """Reads pictures in threads and runs the image tower beside them."""
+
+        def encode(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+            return _unit(self.towers.image_features(normalised(pixels, self.config.preprocess)))
+
+        return Pipeline(encode, batch_size=self.batch_size, threads=self.threads)
+
+    def _items(self, pictures: Iterable[Picture]) -> Iterator[PictureItem]:
+        for index, picture in enumerate(pictures):
+            yield PictureItem(index, picture, self.config.preprocess, self.decode)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """(n, d) float32 vectors of unit length.
@@ -127,16 +135,7 @@ class Encoder:
                 vectors[start + rows] = _unit(features)
         return vectors
 
-    def _empty(self) -> FloatArray:
-        return np.empty((0, self.config.embed_dim), np.float32)
-
 
 def _unit(features: FloatArray) -> FloatArray:
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(length, 1e-12), np.float32)  # zero stays zero
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

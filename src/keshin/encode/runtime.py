@@ -7,7 +7,6 @@ read-only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import cast
@@ -21,6 +20,7 @@ from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
 from keshin.encode.graph import image_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
+from keshin.encode.pipeline import available_cores
 from keshin.encode.prefix_tree import PrefixTree
 from keshin.errors import KeshinError
 
@@ -121,11 +121,5 @@ def onnx_encoder(
         logit_scale=checkpoint.logit_scale,
         identify=lambda: checkpoint.fingerprint,
         recognise=recognise,
+        threads=threads,
     )
-
-
-def available_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from keshin.train.recipe import OptimPart
 
 
-def make_optimizer(model: nn.Module, recipe: OptimPart) -> torch.optim.AdamW:
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: OptimPart) -> torch.optim.AdamW:
     """AdamW with decoupled weight decay on weights only (paper, section 2.5).
 
     Gains, biases and the logit scale are vectors or scalars: they are not decayed.
     """
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    parameters = list(parameters)
+    decayed = [p for p in parameters if p.ndim >= 2]
+    others = [p for p in parameters if p.ndim < 2]
     return torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": recipe.weight_decay},

@@ -100,6 +100,9 @@ class DistillPart(Facts, frozen=True):
     """Concepts compared in each step."""
     floor: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
     """Added to each probability of the teacher: what it ranks below this is noise."""
+    head: NonNegative = 0.0
+    """Weight of a second loss: a linear layer on the image features guesses the teacher's own
+    classes. It is not part of the model and is left behind after training."""
     templates: tuple[str, ...] = ()
     templates_ja: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from keshin.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from keshin.core.config import FORMAT, Config
@@ -72,8 +73,12 @@ def prepare(recipe: Recipe, output: Path) -> Run:
     if recipe.run.recompute:
         model.recompute()
     average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
-    state = State(model, make_optimizer(model, recipe.optim), average)
     concepts = Concepts(recipe.distill) if recipe.distill else None
+    head = None
+    if concepts is not None and concepts.recipe.head:
+        head = nn.Linear(config.embed_dim, concepts.classes).to(device)
+    trained = [*model.parameters(), *(head.parameters() if head is not None else ())]
+    state = State(model, make_optimizer(trained, recipe.optim), average, head)
     return Run(recipe, output, pool, tokenizer, config, concepts, device, state)
 
 

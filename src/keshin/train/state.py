@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
+from torch import nn
 
 from keshin.encode.torch_model import CLIP
 from keshin.errors import TrainingError
@@ -27,7 +29,14 @@ class State:
     model: CLIP
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None
+    head: nn.Linear | None = None
+    """See ``DistillPart.head``."""
     step: int = 0
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All that is trained."""
+        yield from self.model.parameters()
+        yield from self.head.parameters() if self.head is not None else ()
 
 
 def digest(recipe: Recipe) -> str:
@@ -47,6 +56,7 @@ def save_state(folder: Path, state: State, recipe: Recipe) -> None:
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "average": state.average.tensors if state.average else None,
+        "head": state.head.state_dict() if state.head is not None else None,
         "random": torch.get_rng_state(),
     }
     temporary = folder / f"{STATE}.tmp"
@@ -84,6 +94,8 @@ def load_state(folder: Path, state: State, recipe: Recipe) -> bool:
     state.optimizer.load_state_dict(values["optimizer"])
     if state.average is not None:
         state.average.tensors = values["average"]
+    if state.head is not None:
+        state.head.load_state_dict(values["head"])
     torch.set_rng_state(values["random"])
     state.step = values["step"]
     return True

@@ -46,7 +46,7 @@ def take_step(run: Run, parts: Sequence[Batch]) -> dict[str, float | int | str]:
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(parts)
     limit = recipe.optim.max_grad_norm or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
+    norm = float(torch.nn.utils.clip_grad_norm_(list(state.parameters()), limit))
     if not math.isfinite(norm) or not all(map(math.isfinite, totals.values())):
         raise TrainingError(
             f"Step {state.step}: the loss ({totals}) or the gradient norm ({norm}) is not finite. "
@@ -91,7 +91,8 @@ def _losses(run: Run, batch: Batch, rng: np.random.Generator) -> dict[str, Tenso
     with autocast(recipe.run.precision, run.device):
         pictures = model.image_features(pixels.contiguous(memory_format=torch.channels_last))
         vectors = _text_features(run, texts)
-    images, vectors = (F.normalize(x.float(), dim=-1) for x in (pictures, vectors))
+    pictures = pictures.float()
+    images, vectors = F.normalize(pictures, dim=-1), F.normalize(vectors.float(), dim=-1)
     scale, count = model.logit_scale.exp(), len(captions)
     losses = {"loss": contrastive(images, vectors[:count], scale, targets.to(run.device))}
     if recipe.distill is not None and teacher is not None:
@@ -99,6 +100,10 @@ def _losses(run: Run, batch: Batch, rng: np.random.Generator) -> dict[str, Tenso
         losses["distill"] = recipe.distill.weight * distillation(
             taught, vectors[count:], scale, teacher.to(run.device), recipe.distill.temperature
         )
+    if recipe.distill is not None and run.state.head is not None and batch.teacher is not None:
+        guesses = run.state.head(pictures[batch.taught.to(run.device)])
+        said = torch.softmax(batch.teacher.to(run.device).float(), dim=1)
+        losses["head"] = recipe.distill.head * F.cross_entropy(guesses, said)
     return losses
 
 

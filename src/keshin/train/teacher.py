@@ -33,6 +33,8 @@ class Concepts:
         self.recipe = recipe
         self.pairs = [Pair(b"", tuple(r["captions"]), tuple(r["caption_weights"])) for r in rows]
         classes = 1 + max(max(row["members"]) for row in rows)
+        self.classes = classes
+        """Of the teacher."""
         self.members = torch.zeros(classes, len(rows))
         for column, row in enumerate(rows):
             self.members[row["members"], column] = 1.0

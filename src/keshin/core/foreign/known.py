@@ -11,6 +11,7 @@ import msgspec
 
 from keshin.core.config import Activation
 from keshin.errors import CheckpointError
+from keshin.facts import releases
 
 STATEMENTS: Mapping[str, str] = MappingProxyType(
     {
@@ -43,27 +44,34 @@ TYPES: Mapping[str, Any] = MappingProxyType(
         "std": Colours,
         "resize": Literal["shorter-side", "squash"],
         "interpolation": Literal["bicubic", "bilinear", "nearest", "lanczos"],
-        "name": str,  # these three may be stated too, and need not be
+        "text_head_width": Width,  # these may be stated too, and need not be
+        "name": str,
         "licence": str,
         "source": str,
     }
 )
 
-OPENAI_FACTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "activation": "quick_gelu",
-        "head_width": 64,
-        "layer_norm_eps": 1e-5,
-        "causal": True,
-        "pool": "end-of-text",
-        "tokenizer": "clip",
-        "mean": (0.48145466, 0.4578275, 0.40821073),
-        "std": (0.26862954, 0.26130258, 0.27577711),
-        "resize": "shorter-side",
-        "interpolation": "bicubic",
-    }
-)
-"""The facts of the nine models that OpenAI released (from its published code)."""
+OPENAI_FACTS: Mapping[str, Any] = MappingProxyType(releases.get("openai/ViT-B-32").statements())
+"""The facts of the nine models that OpenAI released (``facts/releases.toml``)."""
+
+PICTURE = ("mean", "std", "resize", "interpolation")  # what every model must say of its pictures
+
+
+class MissingFacts(CheckpointError):
+    """Facts that neither the files nor the caller state; ``names`` are all that are missing."""
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        lines = "".join(f"\n  {name}: {STATEMENTS[name]}" for name in self.names)
+        beside = f"{path.stem}.facts.json" if path.is_file() else f"{path.name}/facts.json"
+        super().__init__(
+            f"{path} does not say how the model was made, and a wrong guess gives wrong answers "
+            f"that look right. What is missing:{lines}\n"
+            f'State it in {beside}, as {{"{self.names[0]}": ...}}, or in Python as facts={{...}}. '
+            "If the model is a known release, or was trained on from one, "
+            '{"like": "openai/ViT-B-32"} states all of it (`keshin models` lists the names). A '
+            "whole fact sheet, keshin.json beside a file of weights, serves too."
+        )
 
 
 class Known:
@@ -87,17 +95,16 @@ class Known:
         return value
 
     def require(self, names: Iterable[str]) -> dict[str, Any]:
-        """The values of some facts. Raises ``CheckpointError`` that names all that are missing."""
-        missing = [name for name in names if name not in self._known]
-        if missing:
-            lines = "".join(f"\n  {name}: {STATEMENTS[name]}" for name in missing)
-            raise CheckpointError(
-                f"{self.path} does not say how the model was made, and a wrong guess gives wrong "
-                f"answers that look right. State what is missing:{lines}\n"
-                "either as facts={...}, or in a keshin.json beside a file of weights. If these are "
-                "OpenAI's own weights, facts=keshin.core.foreign.OPENAI_FACTS states all of it."
-            )
+        """The values of some facts. Raises ``MissingFacts`` that names all that are missing."""
+        names = tuple(names)
+        if any(name not in self._known for name in names):
+            every = dict.fromkeys((*names, *PICTURE))  # to be asked for once, not one by one
+            raise MissingFacts(self.path, [name for name in every if name not in self._known])
         return {name: self._known[name] for name in names}
+
+    def optional(self, name: str, default: Any) -> Any:
+        """The value of a fact that need not be stated."""
+        return self._known.get(name, default)
 
     def label(self, name: str, default: str) -> str:
         """A name, licence or source."""

@@ -135,6 +135,7 @@ def read_openai(path: Path, facts: Mapping[str, Any] | None = None) -> ForeignMo
         return joined(config, OPENAI_KEYS, tensors, tokenizer, origin=str(path))
     known = Known(path, facts)
     stated = known.require(STATEMENTS)
+    stated["text_head_width"] = known.optional("text_head_width", stated["head_width"])
     if stated["tokenizer"] != "clip":
         raise CheckpointError(
             f"facts= states the tokenizer {stated['tokenizer']!r}; beside a bare file of weights "
@@ -155,17 +156,18 @@ def infer_towers(
             raise CheckpointError(f"{origin} lacks '{name}', without which it is no CLIP model.")
         return tensors[name].shape
 
-    def blocks(prefix: str) -> dict[str, Any]:
+    def blocks(prefix: str, fact: str) -> dict[str, Any]:
         width = shape(f"{prefix}resblocks.0.ln_1.weight")[0]
-        if width % stated["head_width"]:
+        head_width = stated.get(fact, stated["head_width"])
+        if width % head_width:
             raise CheckpointError(
-                f"{origin}: the stated head_width {stated['head_width']} does not divide the "
-                f"width {width} of {prefix.rstrip('.')}."
+                f"{origin}: the stated {fact} {head_width} does not divide the width {width} of "
+                f"{prefix.rstrip('.')}."
             )
         return {
             "width": width,
             "layers": _count(tensors, f"{prefix}resblocks."),
-            "heads": width // stated["head_width"],
+            "heads": width // head_width,
             "mlp_width": shape(f"{prefix}resblocks.0.mlp.c_fc.weight")[0],
             "activation": stated["activation"],
             "layer_norm_eps": stated["layer_norm_eps"],
@@ -176,7 +178,7 @@ def infer_towers(
         "kind": "transformer",
         "context_length": context_length,
         "vocab_size": shape("token_embedding.weight")[0],
-        **blocks("transformer."),
+        **blocks("transformer.", "text_head_width"),
         "causal": stated["causal"],
         "pool": stated["pool"],
     }
@@ -184,7 +186,7 @@ def infer_towers(
     if "visual.proj" in tensors:
         patch = shape("visual.conv1.weight")[-1]
         side = patch * _grid(shape("visual.positional_embedding")[0], origin)
-        vision = {"kind": "vit", "patch_size": patch, **blocks("visual.transformer.")}
+        vision = {"kind": "vit", "patch_size": patch, **blocks("visual.transformer.", "head_width")}
     else:
         width = shape("visual.layer1.0.conv1.weight")[0]
         side = 32 * _grid(shape("visual.attnpool.positional_embedding")[0], origin)
