@@ -19,6 +19,7 @@ from keshin.classify import (
     read_classifier,
 )
 from keshin.classify.rejection import NONE_OF_THESE
+from keshin.core.cache import cache_folder
 from keshin.core.checkpoint import FACTS, TOKENIZER, Checkpoint, load_checkpoint
 from keshin.core.config import Config
 from keshin.core.library import how_to_get, on_this_machine, target
@@ -112,6 +113,7 @@ class Model:
         aliases: Mapping[str, Sequence[str]] | None = None,
         reject: Rejection | float | str | None = None,
         reject_label: str = NONE_OF_THESE,
+        cache: bool = True,
     ) -> Classifier:
         """A zero-shot classifier for these labels.
 
@@ -123,6 +125,8 @@ class Model:
             aliases: more names for some labels; a label's names are averaged.
             reject: when to answer ``reject_label``: a least score, ``"background"`` (prompts that
                 name no kind of thing are nearer), or a ``Rejection``.
+            cache: whether class weights are kept in the cache folder (``KESHIN_CACHE``) and taken
+                from there when the same model is given the same labels again.
 
         Raises ``LabelError``. What to know about the labels is in ``Classifier.warnings``.
         """
@@ -134,6 +138,7 @@ class Model:
             reject=reject,
             reject_label=reject_label,
             origin=self.origin,
+            cache=cache,
         )
 
 
@@ -279,14 +284,6 @@ def _named(name: str, download: bool) -> Pulled:
 def records_folder() -> Path:
     """Where it is remembered which models were pulled."""
     return cache_folder() / "pulled"
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: ``KESHIN_CACHE``, or the user's cache folder."""
-    if own := os.environ.get("KESHIN_CACHE"):
-        return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "keshin"
 
 
 def embeddings_folder() -> Path:

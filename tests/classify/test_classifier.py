@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_in
 from PIL import Image
 
 import keshin
 from keshin.classify import Rejection, build_classifier, make_labels, read_classifier
-from keshin.classify.checks import near_duplicate_distance, toggle_full_stop
+from keshin.classify.checks import _unknown_script, near_duplicate_distance, toggle_full_stop
 from keshin.classify.weights import class_weights
 from keshin.core.config import ScoreFacts
 from keshin.core.pictures import Failure
+from keshin.core.tokenizer import Tokenizer
 from keshin.encode.encoder import Encoder
 from keshin.errors import CheckpointError, LabelError, PictureError
 
@@ -288,7 +290,10 @@ def test_truncated_labels(encoder):
     long = "red " * 40
     made = build_classifier(encoder, [long, "green"])
     assert kinds(made) == ["truncated"]
+    assert made.warnings[0].labels == (long.strip(),)
     assert "its end is not seen" in str(made.warnings[0])
+    several = build_classifier(encoder, [long, "green"], templates=["a photo of a {}.", "{}"])
+    assert "the end of 2 of its 2 prompts" in str(several.warnings[0])
     seen = []
     encoder.on_truncation = seen.append
     build_classifier(encoder, [long, "green"])
@@ -299,6 +304,28 @@ def test_unknown_script(encoder):
     made = build_classifier(encoder, ["red", "κόκκινο"])
     assert kinds(made) == ["unknown-script"]
     assert made.warnings[0].labels == ("κόκκινο",)
+    assert "Greek" in str(made.warnings[0])
+
+
+def test_a_sign_among_known_words_is_unknown_all_the_same(encoder):
+    made = build_classifier(encoder, ["red of κόκκινο", "green"])
+    assert "unknown-script" in kinds(made)
+
+
+def test_scripts_are_reported_apart_with_a_model_that_reads_them():
+    english = Encoder(
+        config=replace_in(keshin.load("mini").config, name="english"),
+        tokenizer=Tokenizer.clip(),
+        towers=None,
+        logit_scale=20.0,
+    )
+    labels = make_labels({"cat": [], "neko": ["ねこ"], "猫": [], "кот": [], "café": []})
+    found = list(_unknown_script(english, labels))
+    assert [warning.labels for warning in found] == [("neko",), ("猫",), ("кот",)]
+    assert "Japanese" in str(found[0])
+    assert "mini" in str(found[0])
+    assert "mini" in str(found[1])
+    assert "mini" not in str(found[2])
 
 
 def test_one_label(encoder):

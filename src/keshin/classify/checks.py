@@ -15,6 +15,7 @@ taste but the factor two.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -22,11 +23,13 @@ from typing import Literal
 import numpy as np
 
 from keshin.classify.labels import Labels
+from keshin.classify.templates import fill, templates_for
 from keshin.classify.weights import class_weights
-from keshin.core.scripts import in_japanese_script
+from keshin.core.scripts import SCRIPTS, in_japanese_script, script_of
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import LabelError
+from keshin.facts.languages import models_that_read, reads
 
 Kind = Literal["repeated", "similar", "truncated", "unknown-script", "single"]
 
@@ -83,8 +86,8 @@ def check_labels(
     return (
         *repeated,
         *_similar(encoder, labels, templates, weights, same),
-        *_truncated(truncated),
-        *_unknown_script(encoder, labels, tokens),
+        *_truncated(labels, templates, truncated),
+        *_unknown_script(encoder, labels),
     )
 
 
@@ -155,39 +158,72 @@ def near_duplicate_distance(
     return float(np.median(1 - own))
 
 
-def _truncated(truncated: Iterable[Truncation]) -> Iterator[LabelWarning]:
-    cut = list({truncation.text: truncation for truncation in truncated}.values())
-    for truncation in cut[:SHOWN]:
-        yield LabelWarning(
-            "truncated",
-            (truncation.text,),
-            f"'{_short(truncation.text)}' has {truncation.tokens} tokens, the model reads "
-            f"{truncation.kept}: its end is not seen. Shorten it.",
-        )
-    if len(cut) > SHOWN:
-        rest = tuple(truncation.text for truncation in cut[SHOWN:])
-        yield LabelWarning("truncated", rest, f"{len(rest)} more prompts are too long.")
-
-
-def _unknown_script(
-    encoder: Encoder, labels: Labels, tokens: dict[str, tuple[int, ...]]
+def _truncated(
+    labels: Labels, templates: tuple[str, ...] | None, truncated: Iterable[Truncation]
 ) -> Iterator[LabelWarning]:
-    """Names of more tokens than signs, which happens only where signs fall apart into bytes."""
-    unknown = tuple(
-        label
-        for label, said in labels.names.items()
-        if any(len(tokens[name]) > len("".join(name.split())) for name in said)
-        and not all(name.isascii() for name in said)
-    )
-    if unknown:
-        shown = ", ".join(f"'{label}'" for label in unknown[:SHOWN])
+    """For each label with prompts that do not fit, how many, and how long the longest is."""
+    cut = {truncation.text: truncation for truncation in truncated}
+    if not cut:
+        return
+    for label, said in labels.names.items():
+        prompts = [fill(t, name) for name in said for t in templates_for(name, templates)]
+        found = [cut[prompt] for prompt in prompts if prompt in cut]
+        if found:
+            worst = max(found, key=lambda truncation: truncation.tokens)
+            which = "its prompt has" if len(prompts) == 1 else "its longest prompt has"
+            count = "" if len(prompts) == 1 else f" of {len(found)} of its {len(prompts)} prompts"
+            yield LabelWarning(
+                "truncated",
+                (label,),
+                f"'{_short(label)}' is too long: {which} {worst.tokens} tokens, the model reads "
+                f"{worst.kept}: {'its end' if not count else f'the end{count}'} is not seen. "
+                "Shorten it.",
+            )
+
+
+def _unknown_script(encoder: Encoder, labels: Labels) -> Iterator[LabelWarning]:
+    """Labels that the model cannot have learned, one warning for each script."""
+    model = encoder.config.name
+    found: dict[str | None, list[str]] = {}
+    for label, said in labels.names.items():
+        for name in said:
+            script = script_of(name)
+            untrained = script is not None and reads(model, SCRIPTS[script][0]) is False
+            if untrained or _falls_apart(encoder, name):
+                found.setdefault(script, []).append(label)
+                break
+    for script, unknown in found.items():
+        shown = ", ".join(f"'{_short(label)}'" for label in unknown[:SHOWN])
         more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        if script and not reads(model, SCRIPTS[script][0]):
+            what = f"'{model}' does not read {script} script: it has hardly seen"
+        else:
+            what = f"The tokenizer of '{model}' knows only as bytes, and the model hardly,"
         yield LabelWarning(
             "unknown-script",
-            unknown,
-            f"The tokenizer of '{encoder.config.name}' knows the signs of {shown}{more} only as "
-            "bytes, so the model has hardly seen them: expect chance, or use other words.",
+            tuple(unknown),
+            f"{what} the signs of {shown}{more}. Expect chance; {_instead(model, script)}.",
         )
+
+
+def _falls_apart(encoder: Encoder, name: str) -> bool:
+    """Whether signs beyond ASCII become more tokens than signs, as only bytes do, or unknown."""
+    tokenizer = encoder.tokenizer
+    # A tokenizer of another kind than CLIP's may begin each text with a sign of its own.
+    spare = 0 if tokenizer.facts.cleaning == "clip" else 1
+    for run in re.findall(r"[^\x00-\x7f\s]+", name):
+        ids = tokenizer.encode(run)
+        if len(ids) > len(run) + spare or tokenizer.unknown in ids:
+            return True
+    return False
+
+
+def _instead(model: str, script: str | None) -> str:
+    language = SCRIPTS[script][0] if script else None
+    others = [m for m in models_that_read(language) if m != model] if language else []
+    if others:
+        return f"load a model that reads it ({', '.join(others[:SHOWN])}), or use other words"
+    return "use other words"
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from keshin.classify.cached import Weighed, key_of, store, stored
 from keshin.classify.checks import LabelWarning, check_labels
 from keshin.classify.labels import Labels, make_labels
 from keshin.classify.rejection import NONE_OF_THESE, Rejection, as_rejection
@@ -177,13 +178,15 @@ def build_classifier(
     reject: Rejection | float | str | None = None,
     reject_label: str = NONE_OF_THESE,
     origin: str = "",
+    cache: bool = True,
 ) -> Classifier:
     """A classifier for these labels.
 
     Arguments: ``labels``: texts, or a mapping of labels to aliases; ``templates``: a template with
     ``{}``, the name of a published set, or several; ``aliases``: more names for some labels;
     ``reject``: a least score, "background", or a ``Rejection``; ``reject_label``: the answer where
-    it declines. Raises ``LabelError``.
+    it declines; ``cache``: whether weights are kept on disk and found there again. Raises
+    ``LabelError``.
     """
     if isinstance(labels, Labels):
         classes = labels.with_aliases(aliases) if aliases else labels
@@ -191,10 +194,10 @@ def build_classifier(
         classes = make_labels(labels, aliases)
     chosen = resolve_templates(templates)
     rejection = as_rejection(reject, reject_label)
-    cut: list[Truncation] = []
-    weights = class_weights(encoder, classes.names, chosen, on_truncation=cut.append)
-    warnings = check_labels(encoder, classes, chosen, weights, cut)
-    if len(weights) == 1 and not rejection.active and encoder.config.score.kind == "softmax":
+    weighed = _weigh(encoder, classes, chosen, rejection.background, cache)
+    warnings = weighed.warnings
+    single = len(classes.names) == 1 and encoder.config.score.kind == "softmax"
+    if single and not rejection.active:
         only = tuple(classes.names)
         said = "With one label the score is always 1: add labels, or a rejection."
         warnings = (*warnings, LabelWarning("single", only, said))
@@ -203,12 +206,35 @@ def build_classifier(
         encoder=encoder,
         names=classes.names,
         templates=tuple(dict.fromkeys(used)),
-        weights_=weights,
-        background_=encoder.encode_texts(rejection.background),
+        weights_=weighed.weights,
+        background_=weighed.background,
         rejection=rejection,
         warnings=warnings,
         origin=origin,
     )
+
+
+def _weigh(
+    encoder: Encoder,
+    labels: Labels,
+    templates: tuple[str, ...] | None,
+    background: tuple[str, ...],
+    cache: bool,
+) -> Weighed:
+    """Weights and warnings, computed or found in the cache."""
+    key = key_of(encoder, labels, templates, background) if cache else ""
+    counts = len(labels.names), len(background)
+    found = stored(key, counts, encoder.config.embed_dim) if key else None
+    if found is not None:
+        return found
+    cut: list[Truncation] = []
+    weights = class_weights(encoder, labels.names, templates, on_truncation=cut.append)
+    warnings = check_labels(encoder, labels, templates, weights, cut)
+    made = Weighed(weights, encoder.encode_texts(background), warnings)
+    # Files that changed meanwhile, or just before, could give these weights a wrong name.
+    if cache and key == key_of(encoder, labels, templates, background):
+        store(key, made)
+    return made
 
 
 def _several(pictures: Iterable[Picture]) -> Iterable[Picture]:

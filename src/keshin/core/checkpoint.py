@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from keshin.core.cache import mark_of
 from keshin.core.config import Config, dump_config, parse_config
 from keshin.core.shapes import expected_shapes, named_shapes
 from keshin.core.tensors import WRITTEN_TYPES, TensorFile, TensorInfo, write_tensors
@@ -91,6 +92,11 @@ class Checkpoint:
             with (self.directory / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
+
+    @property
+    def mark(self) -> str:
+        """What ``mark_of`` says of the three files: cheap, and good for caches on this machine."""
+        return mark_of(self.directory / name for name in FILES)
 
 
 def load_checkpoint(directory: str | Path) -> Checkpoint:

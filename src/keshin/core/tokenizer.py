@@ -17,26 +17,26 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from importlib import resources
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors, trainers
 
 from keshin.core.cleaning import CLEANING, CleaningName
 from keshin.core.config import TokenizerFacts
+from keshin.core.tokens import Ids, Tokens, Truncation
 from keshin.errors import TokenizerError
 
-Ids = npt.NDArray[np.int64]
+__all__ = ["CLEANING", "END", "START", "CleaningName", "Ids", "Tokenizer", "Tokens", "Truncation"]
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"  # marks the last piece of a word
 MERGES = "bpe_simple_vocab_16e6.txt.gz"  # OpenAI's list; CLIP uses the first 48,894 of its merges
 CLIP_MERGES = 49152 - 256 - 2
+WORDS_KEPT, LONGEST_KEPT = 32768, 64  # words whose ids are remembered, and their signs
 SURROGATE = re.compile("[\ud800-\udfff]")
 # A byte that is a visible sign in Latin-1 stands for itself, the others for chr(256), chr(257)...
 VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -60,38 +60,6 @@ NEAREST_TO_CLIP = {
 }
 
 
-@dataclass(frozen=True)
-class Truncation:
-    """A text that did not fit. Both counts include the start and the end token."""
-
-    index: int  # position in the list of texts
-    text: str
-    tokens: int
-    kept: int
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """A batch of texts as ids, as wide as its longest text."""
-
-    ids: Ids  # (n, length), padded with ``pad``
-    lengths: Ids  # (n,) tokens of each text, start and end included
-    ends: Ids  # (n,) where the end token is: lengths - 1, or earlier if the text itself holds one
-    truncated: tuple[Truncation, ...]
-    pad: int
-
-    def pad_to(self, length: int) -> Ids:
-        """The ids as (n, length): CLIP's own layout is ``pad_to(77)``."""
-        count, width = self.ids.shape
-        if length < width:
-            raise TokenizerError(
-                f"Cannot pad to {length} tokens: the longest text of the batch has {width}. "
-                f"Ask for at least {width}, or tokenise with a smaller context_length."
-            )
-        padding = np.full((count, length - width), self.pad, np.int64)
-        return np.concatenate([self.ids, padding], axis=1)
-
-
 class Tokenizer:
     """Texts to ids and back.
 
@@ -110,6 +78,7 @@ class Tokenizer:
         self.facts = facts
         self.context_length = context_length
         self.vocab_size = size
+        self._words: dict[str, list[int]] = {}
         self._special: dict[str, int] = {}  # recognised within a text by OpenAI's scan
         if facts.cleaning == "clip":
             backend.normalizer = None
@@ -207,11 +176,37 @@ class Tokenizer:
         finally:
             temporary.unlink(missing_ok=True)
 
+    @property
+    def unknown(self) -> int | None:
+        """The id of what the vocabulary cannot say, where it has one; CLIP's can say all."""
+        found: int | None = self.backend.token_to_id("<unk>")
+        return found
+
     def encode(self, text: str) -> list[int]:
         """The ids of one text, without start and end, of any length."""
         clean = _cleaned(text, self.facts.cleaning)
-        if not any(token in clean for token in self._special):
+        if self.facts.cleaning != "clip":  # other files' rules may look across white space
             return self.backend.encode(clean, add_special_tokens=False).ids
+        # OpenAI's pattern matches no white space and looks at nothing around a match, so the ids of
+        # a text are those of its words one after another: "photo" is cut up once for all prompts.
+        ids: list[int] = []
+        for word in clean.split():
+            known = self._words.get(word)
+            ids += self._encode_word(word) if known is None else known
+        return ids
+
+    def _encode_word(self, word: str) -> list[int]:
+        """The ids of what stands between white space, kept for the next time."""
+        if any(token in word for token in self._special):
+            return self._scan(word)
+        ids: list[int] = self.backend.encode(word, add_special_tokens=False).ids
+        if len(word) <= LONGEST_KEPT:
+            if len(self._words) >= WORDS_KEPT:
+                self._words.clear()
+            self._words[word] = ids
+        return ids
+
+    def _scan(self, clean: str) -> list[int]:
         # OpenAI's scan sees a special token where a word may begin, not within punctuation.
         ids: list[int] = []
         for word, _ in _openai_words().pre_tokenize_str(clean):
@@ -236,8 +231,8 @@ class Tokenizer:
             rows.append([*start, *ids[:room], self.facts.end])
         lengths = np.array([len(row) for row in rows], np.int64)
         ids_of_all = np.full((len(rows), lengths.max(initial=0)), self.facts.pad, np.int64)
-        for target, row in zip(ids_of_all, rows, strict=True):
-            target[: len(row)] = row
+        filled = np.arange(ids_of_all.shape[1]) < lengths[:, None]
+        ids_of_all[filled] = np.fromiter(chain.from_iterable(rows), np.int64, lengths.sum())
         ends = np.array([row.index(self.facts.end) for row in rows], np.int64)
         return Tokens(ids_of_all, lengths, ends, tuple(truncated), self.facts.pad)
 

@@ -172,11 +172,36 @@ ACTIVATION_FLOOR = -0.171
 """No activation of the table gives less: their least values are -0.164, -0.16997 and -0.17004."""
 
 
-def attention(graph: Graph, x: str, name: str, heads: int, length: str, mask: str | None) -> str:
-    """Self-attention of every token: (B L, D) -> (B L, D). ``mask`` is added to the scores."""
+@dataclass(frozen=True)
+class Tree:
+    """Tokens that lie as nodes of a prefix tree (encode/prefix_tree.py): graph inputs."""
+
+    keys: str
+    """(G, K) nodes that each chunk of C nodes sees; the last C are its own."""
+    before: str
+    """(1,) K - C."""
+    paths: str
+    """(B, L) nodes of each text."""
+
+
+def attention(
+    graph: Graph,
+    x: str,
+    name: str,
+    heads: int,
+    length: str,
+    mask: str | None,
+    tree: Tree | None = None,
+) -> str:
+    """Self-attention of every token: (B L, D) -> (B L, D). ``mask`` is added to the scores.
+
+    In a tree the tokens are (G C, D), and ``length`` is K.
+    """
     out, width = graph.tensors.infos[f"{name}.out_proj.weight"].shape
     weight, bias = f"{name}.in_proj_weight", f"{name}.in_proj_bias"
     packed = graph.layers.affine(graph, x, weight, bias, None)
+    if tree is not None:
+        packed = graph.op("Gather", packed, tree.keys, axis=0)  # (G, K, 3 D)
     shape = graph.op(
         "Concat",
         graph.constant([-1]),
@@ -186,6 +211,8 @@ def attention(graph: Graph, x: str, name: str, heads: int, length: str, mask: st
     )
     parts = graph.op("Transpose", graph.op("Reshape", packed, shape), perm=[2, 0, 3, 1, 4])
     q, k, v = (graph.op("Gather", parts, graph.constant(index), axis=0) for index in range(3))
+    if tree is not None:
+        q = graph.op("Slice", q, tree.before, length, graph.constant([2]))
     scores = graph.op("MatMul", q, graph.op("Transpose", k, perm=[0, 1, 3, 2]))
     scores = graph.op("Mul", scores, graph.constant((width // heads) ** -0.5))
     if mask is not None:
@@ -249,17 +276,21 @@ def transformer(
     length: str,
     mask: str | None,
     readout: Readout,
+    tree: Tree | None = None,
 ) -> str:
     """Pre-norm blocks: (B L, D) -> (B, D). The last one computes only the token that is read."""
     for index in range(facts.layers - 1):
         name = f"{prefix}transformer.resblocks.{index}"
         normed = layer_norm(graph, x, f"{name}.ln_1", facts.layer_norm_eps)
-        mixed = attention(graph, normed, f"{name}.attn", facts.heads, length, mask)
+        mixed = attention(graph, normed, f"{name}.attn", facts.heads, length, mask, tree)
         x = pre_norm_mlp(graph, graph.op("Add", x, mixed), name, facts)
     name = f"{prefix}transformer.resblocks.{facts.layers - 1}"
     width = facts.width
-    shape = graph.op("Concat", graph.constant([-1]), length, graph.constant([width]), axis=0)
-    tokens = graph.op("Reshape", x, shape)
+    if tree is not None:
+        tokens = graph.op("Gather", x, tree.paths, axis=0)
+    else:
+        shape = graph.op("Concat", graph.constant([-1]), length, graph.constant([width]), axis=0)
+        tokens = graph.op("Reshape", x, shape)
     normed = layer_norm(graph, tokens, f"{name}.ln_1", facts.layer_norm_eps)
     weight, bias = f"{name}.attn.in_proj_weight", f"{name}.attn.in_proj_bias"
     q, k, v = (Projection(weight, bias, (i * width, (i + 1) * width)) for i in range(3))

@@ -7,6 +7,7 @@ above (classifiers, search, evaluation, validation while training) sees only an 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,9 +19,14 @@ from keshin.core.config import Config
 from keshin.core.pictures import Failure, Mode, Picture, normalised, preprocess
 from keshin.core.tokenizer import Tokenizer, Truncation
 from keshin.encode.pipeline import PictureItem, Pipeline, grouped
+from keshin.encode.texts import text_features
+from keshin.errors import TokenizerError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+TEXTS_AT_ONCE = 32768
+"""Bounds the memory that the tokens of many texts take."""
 
 
 class Towers(Protocol):
@@ -55,7 +61,14 @@ class Encoder:
     """That read pictures while the towers run; None: as many as there are cores."""
     identify: Callable[[], str] = field(default=str, repr=False)
     """Gives the fingerprint; called only when that is asked for, since it reads all weights."""
+    recognise: Callable[[], str] = field(default=str, repr=False)
+    """Gives the mark; it reads next to nothing, but holds only where the files lie."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
+
+    @property
+    def mark(self) -> str:
+        """Tells, on this machine, whether weights and facts are those of before; "" is unknown."""
+        return self.recognise()
 
     @property
     def fingerprint(self) -> str:
@@ -107,23 +120,20 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """(n, d) float32 vectors of unit length.
 
-        Texts are sorted by length, so that each batch runs at the length of its longest one: exact
-        for causal towers, where nothing after the end of the text can change it. A text that is
-        longer than the context is cut and reported through ``on_truncation``.
+        A vector does not depend on the texts beside it. A text that is longer than the context is
+        cut and reported through ``on_truncation``.
         """
-        tokens = self.tokenizer(texts)
-        for truncation in tokens.truncated:
-            if self.on_truncation is not None:
-                self.on_truncation(truncation)
+        if isinstance(texts, str):
+            raise TokenizerError(f"Expected a list of texts, got one: {texts!r}. Pass [text].")
         vectors = np.empty((len(texts), self.config.embed_dim), np.float32)
-        order = np.argsort(tokens.lengths, kind="stable")
-        full = None if self.config.text.trims else self.config.text.context_length
-        ids = tokens.pad_to(full) if full else tokens.ids
-        for start in range(0, len(texts), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            length = full or int(tokens.lengths[rows].max())
-            batch = np.ascontiguousarray(ids[rows, :length])
-            vectors[rows] = _unit(self.towers.text_features(batch, tokens.ends[rows]))
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            tokens = self.tokenizer(texts[start : start + TEXTS_AT_ONCE])
+            for truncation in tokens.truncated:
+                if self.on_truncation is not None:
+                    moved = dataclasses.replace(truncation, index=start + truncation.index)
+                    self.on_truncation(moved)
+            for rows, features in text_features(self.towers, self.config.text, tokens):
+                vectors[start + rows] = _unit(features)
         return vectors
 
 

@@ -182,18 +182,23 @@ def text_transformer(graph: Graph, ids: str, ends: str, facts: TextTransformer) 
     if facts.causal:
         last = graph.op("Squeeze", length, zero)
         columns = graph.op("Range", graph.constant(0), last, graph.constant(1))
-        mask = _hide_later(graph, columns, graph.op("Unsqueeze", columns, one))  # (L, L)
-        seen = _hide_later(graph, columns, graph.op("Unsqueeze", place, graph.constant([1, 2])))
+        mask = hide_later(graph, columns, graph.op("Unsqueeze", columns, one))  # (L, L)
+        seen = hide_later(graph, columns, graph.op("Unsqueeze", place, graph.constant([1, 2])))
     where = graph.op("Unsqueeze", place, one)
     readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), seen)
     x = transformer(graph, x, "", facts, length, mask, readout)
+    return text_head(graph, x, facts)
+
+
+def text_head(graph: Graph, x: str, facts: TextTransformer) -> str:
+    """The token that stands for a text (B, D) to its feature (B, E)."""
     x = layer_norm(graph, x, "ln_final", facts.layer_norm_eps)
     if facts.projection_bias:
         return linear(graph, x, "text_projection")
     return graph.op("MatMul", x, graph.weight("text_projection"))
 
 
-def _hide_later(graph: Graph, columns: str, place: str) -> str:
+def hide_later(graph: Graph, columns: str, place: str) -> str:
     """Minus infinity where a column comes after the place, else zero."""
     later = graph.op("Greater", columns, place)
     return graph.op("Where", later, graph.constant(-np.inf), graph.constant(0.0))

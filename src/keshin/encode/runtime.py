@@ -19,10 +19,13 @@ import onnxruntime as ort
 from onnx import ModelProto, TensorProto
 
 from keshin.core.checkpoint import Checkpoint
+from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.blocks import EXACT
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
 from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
+from keshin.encode.prefix_tree import PrefixTree
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
 from keshin.encode.quantized_cache import cache_key, cached, weights_hash
 from keshin.errors import KeshinError
@@ -80,6 +83,10 @@ class OnnxTowers:
         """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
         return cast(FloatArray, self._texts.run(["features"], {"ids": ids, "ends": ends})[0])
 
+    def text_tree_features(self, tree: PrefixTree) -> FloatArray:
+        """The b texts of a prefix tree -> (b, d), not normalised; of causal towers only."""
+        return cast(FloatArray, self._trees.run(["features"], vars(tree))[0])
+
     @cached_property
     def _images(self) -> ort.InferenceSession:
         return self._tower("image", image_graph)
@@ -88,11 +95,18 @@ class OnnxTowers:
     def _texts(self) -> ort.InferenceSession:
         return self._tower("text", text_graph)
 
-    def _tower(self, tower: str, build: Builder) -> ort.InferenceSession:
-        checkpoint, tensors = self.checkpoint, self.checkpoint.tensors
-        exact = build(checkpoint.config, tensors, EXACT)
+    @cached_property
+    def _trees(self) -> ort.InferenceSession:
+        return self._tower("text", text_graph, text_tree_graph)
+
+    def _tower(
+        self, tower: str, build: Builder, run: Builder | None = None
+    ) -> ort.InferenceSession:
+        """``run`` is another graph of the same layers: ``build`` shows how to quantise them."""
+        checkpoint, tensors, run = self.checkpoint, self.checkpoint.tensors, run or build
         if self.mode == "fp32":
-            return self._session(exact, {})
+            return self._session(run(checkpoint.config, tensors, EXACT), {})
+        exact = build(checkpoint.config, tensors, EXACT)
         key = cache_key(
             weights_hash(tensors.path, self.cache), exact.SerializeToString(), self.mode
         )
@@ -102,7 +116,7 @@ class OnnxTowers:
             return quantise(build, checkpoint.config, tensors, self.mode, inputs, self._run)
 
         arrays = cached(self.cache, key, make)
-        return self._session(quantised_graph(build, checkpoint.config, tensors, arrays), arrays)
+        return self._session(quantised_graph(run, checkpoint.config, tensors, arrays), arrays)
 
     def _run(
         self, model: ModelProto, arrays: Mapping[str, Array], inputs: Mapping[str, Array]
@@ -220,17 +234,30 @@ def onnx_encoder(
     mode: str = "fp32",
     cache: Path | None = None,
 ) -> Encoder:
-    """A checkpoint as an encoder that runs without PyTorch."""
-    towers = OnnxTowers(
-        checkpoint, threads=threads, providers=providers, prepack=prepack, mode=mode, cache=cache
-    )
+    """A checkpoint as an encoder that runs without PyTorch.
+
+    The tokenizer is read with the first text, and a ``CheckpointError`` about it comes then.
+    """
+    mark = checkpoint.mark  # of the files as they are opened; later ones are not what runs
+
+    def recognise() -> str:
+        return mark if mark == checkpoint.mark else ""
+
     return Encoder(
         config=checkpoint.config,
-        tokenizer=checkpoint.tokenizer(),
-        towers=towers,
+        tokenizer=LateTokenizer(checkpoint.tokenizer),
+        towers=OnnxTowers(
+            checkpoint,
+            threads=threads,
+            providers=providers,
+            prepack=prepack,
+            mode=mode,
+            cache=cache,
+        ),
         logit_scale=checkpoint.logit_scale,
         logit_bias=checkpoint.logit_bias,
         mode=mode,
         identify=lambda: checkpoint.fingerprint,
+        recognise=recognise,
         threads=threads,
     )
