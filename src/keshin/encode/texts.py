@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from keshin.core.config import TextFacts
+from keshin.core.config import TextFacts, TextTransformer
 from keshin.core.tokenizer import Tokens
 from keshin.encode.prefix_tree import PrefixTree, prefix_trees
 
@@ -42,8 +42,8 @@ class TreeTower(Protocol):
 
 
 def shares_beginnings(facts: TextFacts) -> bool:
-    """Whether a token depends only on what comes before it; kinds without that fact look ahead."""
-    return bool(getattr(facts, "causal", False))
+    """Whether a token depends only on what comes before it; the other kinds look ahead."""
+    return isinstance(facts, TextTransformer) and facts.causal
 
 
 def text_features(
