@@ -40,6 +40,8 @@ TOKENIZERS = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.model",
     "sentencepiece.bpe.model",
 )
 WANTED = {

@@ -1,7 +1,7 @@
 """What people state about a model: in a ``facts.json`` beside it, or in Python.
 
 A statement is an object of facts as ``foreign.known.STATEMENTS`` names them; ``like`` names a
-release whose facts hold wherever nothing else is stated.
+release whose facts hold wherever neither the model's files nor people say otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def statement_file(path: Path) -> Path:
 def gather(path: Path, facts: Mapping[str, Any] | str | None) -> dict[str, Any]:
     """All that is stated about a model. ``facts``: as given to ``keshin.load``.
 
-    Raises ``CheckpointError`` if file and argument contradict each other.
+    A release under ``like`` is named only: ``fill`` takes from it what is missing in the end.
+    Raises ``CheckpointError`` if file and argument contradict each other, or for no such release.
     """
     given = {LIKE: facts} if isinstance(facts, str) else dict(facts or {})
     file = statement_file(path)
@@ -41,15 +42,14 @@ def gather(path: Path, facts: Mapping[str, Any] | str | None) -> dict[str, Any]:
                 "State it once."
             )
     stated = {**written, **given}
-    like = stated.pop(LIKE, None)
-    if like is None:
-        return stated
-    return {**releases.get(str(like)).statements(), **stated}
+    if LIKE in stated:
+        stated[LIKE] = releases.get(str(stated[LIKE])).name
+    return stated
 
 
 def fill(path: Path, names: Iterable[str], release: Release | None) -> dict[str, Any] | None:
-    """Missing facts from the table of releases: of the release that was pulled, or of the one
-    whose original file this is, by its hash. ``None`` if the table does not have all of them.
+    """Missing facts from the table of releases: of the release that was pulled or named, or of
+    the one whose original file this is, by its hash. ``None`` if the table does not have all of them.
     """
     if release is None and path.is_file():
         release = releases.by_sha256(compute_digest(path, ANY_SHA256))

@@ -110,6 +110,11 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "context_length": (self.context_length, text["context_length"]),
             "causal": (self.causal, text.get("causal", self.causal)),
             "pool": (self.pool, text.get("pool", self.pool)),
+            "layer_norm_eps": (
+                self.layer_norm_eps,
+                facts["vision"].get("layer_norm_eps", self.layer_norm_eps),
+            ),
+            "cleaning": (self.cleaning, facts["tokenizer"]["cleaning"]),
             "score": (self.score, facts["score"]["kind"]),
         }
         return [

@@ -18,8 +18,9 @@ from keshin.core.foreign.known import OPENAI_FACTS, MissingFacts
 from keshin.core.foreign.open_clip import OPEN_CLIP
 from keshin.core.foreign.openai import OPENAI
 from keshin.core.foreign.transformers import TRANSFORMERS
-from keshin.core.stated import fill, gather
+from keshin.core.stated import LIKE, fill, gather
 from keshin.errors import CheckpointError
+from keshin.facts import releases
 from keshin.facts.releases import Release
 
 __all__ = [
@@ -53,6 +54,9 @@ def read_foreign(
     """
     path = Path(path)
     stated = gather(path, facts)
+    like = stated.pop(LIKE, None)
+    if like is not None:
+        release = releases.get(like)
     for layout in LAYOUTS:
         if layout.matches(path):
             try:

@@ -96,10 +96,6 @@ class Known:
         self._known[name] = value
         return value
 
-    def stated(self, name: str, default: Any) -> Any:
-        """What the caller says, which wins over a habit of the layout that no file states."""
-        return self._stated.get(name, default)
-
     def require(self, names: Iterable[str]) -> dict[str, Any]:
         """The values of some facts. Raises ``MissingFacts`` that names all that are missing."""
         names = tuple(names)
@@ -109,7 +105,7 @@ class Known:
         return {name: self._known[name] for name in names}
 
     def optional(self, name: str, default: Any) -> Any:
-        """The value of a fact that need not be stated."""
+        """What is known, else ``default``: a habit of the layout that no file states."""
         return self._known.get(name, default)
 
     def label(self, name: str, default: str) -> str:

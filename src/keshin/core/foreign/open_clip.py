@@ -25,7 +25,12 @@ from keshin.core.foreign.open_clip_options import (
     VisionOptions,
     check_options,
 )
-from keshin.core.foreign.open_clip_towers import check_towers, text_facts, vision_facts
+from keshin.core.foreign.open_clip_towers import (
+    check_towers,
+    text_facts,
+    vision_facts,
+    without_projection,
+)
 from keshin.core.foreign.positions import fit_positions
 from keshin.core.foreign.vocabulary import VOCABULARIES, read_vocabulary
 from keshin.core.foreign.weights import (
@@ -68,6 +73,7 @@ def read_open_clip(path: Path, facts: Mapping[str, Any] | None = None) -> Foreig
         words = "hugging-face"
     table = open_clip_keys(image, words)
     tensors = table.import_tensors(stored, origin=str(weights))
+    tensors |= without_projection(text_options, tensors, model.embed_dim, f"{origin}: text_cfg")
     tokenizer = _tokenizer(path, text_options, known, f"{origin}: text_cfg")
     quick = model.quick_gelu
     vision = vision_facts(vision_options, tensors, quick, known, f"{origin}: vision_cfg")

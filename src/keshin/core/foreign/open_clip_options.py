@@ -57,6 +57,7 @@ class TextOptions(msgspec.Struct):
     pool_type: str = "argmax"
     eos_id: int = 2
     proj_bias: bool = False
+    proj_type: str = "linear"
     hf_model_name: str | None = None
     hf_pooler_type: str = "mean_pooler"
     hf_proj_type: str = "mlp"
@@ -165,7 +166,6 @@ FIXED: dict[type, dict[str, Any]] = {
         "tokenizer_mode": None,
         "tokenizer_type": "",
         "embed_cls": False,
-        "proj_type": "linear",
     },
     PictureOptions: {},
 }

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from keshin.core.config import Activation
 from keshin.core.foreign.keys import Array
 from keshin.core.foreign.known import Known
@@ -37,6 +39,11 @@ def check_towers(vision: VisionOptions, text: TextOptions, origin: str) -> None:
             f"{origin}: vision_cfg sets 'timm_model_name' to '{name}' with 'timm_pool' "
             f"{head[0]!r} and 'timm_proj' {head[1]!r}. keshin supports timm's SigLIP towers with "
             "'map' and 'none'."
+        )
+    if text.proj_type not in ("linear", "none"):
+        raise CheckpointError(
+            f"{origin}: text_cfg sets 'proj_type' to {text.proj_type!r}. keshin supports 'linear' "
+            "and 'none'."
         )
     name, head = text.hf_model_name, (text.hf_pooler_type, text.hf_proj_type)
     if name is not None and (name not in HUGGING_FACE or head != ("mean_pooler", "mlp")):
@@ -102,8 +109,24 @@ def text_facts(
         **_blocks(options, options.heads, quick, known, origin),
         "causal": known.say("causal", not options.no_causal_mask, origin),
         "pool": known.say("pool", _pool(options, tokenizer, origin), origin),
-        "projection_bias": options.proj_bias,
+        "projection_bias": options.proj_bias and options.proj_type == "linear",
     }
+
+
+def without_projection(
+    options: TextOptions, tensors: Mapping[str, Array], embed_dim: int, origin: str
+) -> dict[str, Array]:
+    """What stands for the projection that a text tower does not have: the identity, which changes
+    no bit. Nothing for the others.
+    """
+    if options.proj_type == "linear" or options.hf_model_name is not None:
+        return {}
+    if options.width != embed_dim or "text_projection" in tensors:
+        raise CheckpointError(
+            f"{origin} sets 'proj_type' to 'none', so that the width {options.width} must be "
+            f"embed_dim, which is {embed_dim}, and the weights must hold no projection."
+        )
+    return {"text_projection": np.eye(embed_dim, dtype=np.float32)}
 
 
 def _pool(options: TextOptions, tokenizer: Tokenizer, origin: str) -> str:

@@ -149,7 +149,7 @@ def read_siglip(
 def _cleaning(path: Path, known: Known) -> CleaningName:
     """As the caller says, or as the class of the tokenizer tells."""
     name = read_settings(path).get("tokenizer_class")
-    cleaning: CleaningName | None = known.stated("cleaning", CLEANING.get(str(name)))
+    cleaning: CleaningName | None = known.optional("cleaning", CLEANING.get(str(name)))
     if cleaning is None:
         raise CheckpointError(
             f"{path / SETTINGS} has the 'tokenizer_class' {name!r}, which does not tell how texts "
