@@ -22,6 +22,7 @@ from keshin.classify.rejection import NONE_OF_THESE
 from keshin.core.cache import cache_folder
 from keshin.core.checkpoint import FACTS, TOKENIZER, Checkpoint, load_checkpoint
 from keshin.core.config import Config
+from keshin.core.kept import CONVERTED, EMBEDDINGS, QUANTISED
 from keshin.core.library import how_to_get, on_this_machine, target
 from keshin.core.library import pull as pull_model
 from keshin.core.pictures import Mode, Picture, find_pictures
@@ -98,7 +99,7 @@ class Model:
         from keshin.encode.embeddings import open_store
 
         found = find_pictures(paths)
-        store = open_store(embeddings_folder(), self.encoder) if cache else None
+        store = open_store(EMBEDDINGS.folder, self.encoder) if cache else None
         if store is None:
             yield from embed(self.encoder, found, progress=progress)
             return
@@ -201,7 +202,7 @@ def load(
             providers=providers,
             prepack=prepack,
             mode=mode,
-            cache=cache_folder() / "quantised",
+            cache=QUANTISED.folder,
         )
     else:
         raise KeshinError(f"There is no engine '{engine}'. There are: onnx, torch.")
@@ -286,11 +287,6 @@ def records_folder() -> Path:
     return cache_folder() / "pulled"
 
 
-def embeddings_folder() -> Path:
-    """Where stored embeddings are kept."""
-    return cache_folder() / "embeddings"
-
-
 def _converted(
     path: Path,
     facts: Mapping[str, Any] | str | None = None,
@@ -306,7 +302,7 @@ def _converted(
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     mark = hashlib.sha256(repr((__version__, states, sorted(stated.items()))).encode())
     plain = label.replace("/", "--").replace(":", "-")
-    folder = cache_folder() / "converted" / f"{plain}-{mark.hexdigest()[:16]}"
+    folder = CONVERTED.folder / f"{plain}-{mark.hexdigest()[:16]}"
     if not (folder / FACTS).is_file():
         from keshin.core.foreign import convert
 

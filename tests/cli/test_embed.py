@@ -1,4 +1,4 @@
-"""The commands embed and cache, and what classify keeps."""
+"""The command embed, and what classify keeps."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import keshin
-from keshin import api
 from keshin.cli.main import main
+from keshin.core.kept import EMBEDDINGS
 from keshin.encode.runtime import OnnxTowers
 
 
@@ -130,9 +130,23 @@ def test_fast_has_vectors_of_its_own(invoke, pictures, encoded):
     assert sum(encoded) == 6
 
 
+def test_a_mode_has_vectors_of_its_own(invoke, pictures, encoded):
+    exact, faster = (
+        [json.loads(line).get("vector") for line in invoke("embed", pictures, *mode).stdout.splitlines()]
+        for mode in ([], ["--mode", "int8-safe"])
+    )  # fmt: skip
+    assert sum(encoded) == 6
+    assert exact != faster
+    for one, other in zip(exact[1:], faster[1:], strict=True):
+        assert np.dot(one, other) > 0.99
+    invoke("classify", pictures, "-l", "cat, dog", "--mode", "int8-safe")
+    assert sum(encoded) == 6
+    assert invoke("embed", pictures, "--mode", "fp16").exit_code == 2
+
+
 def test_single_files_are_not_kept(invoke, pictures):
     invoke("classify", pictures / "red.png", "-l", "cat, dog")
-    assert not api.embeddings_folder().exists()
+    assert not EMBEDDINGS.folder.exists()
 
 
 def test_a_cache_that_cannot_be_used_is_one_warning(invoke, pictures, tmp_path, monkeypatch):
@@ -143,20 +157,6 @@ def test_a_cache_that_cannot_be_used_is_one_warning(invoke, pictures, tmp_path, 
     assert len(list(csv.DictReader(io.StringIO(result.stdout)))) == 7
     assert result.stderr.count("Warning:") == 1
     assert "without it" in result.stderr
-
-
-def test_cache_info_and_clear(invoke, pictures):
-    assert "Nothing is kept" in invoke("cache", "info", model=False).stderr
-    invoke("embed", pictures)
-    table = invoke("cache", "info", model=False)
-    assert "tiny" in table.stdout
-    content = json.loads(invoke("cache", "info", "-f", "json", model=False).stdout)
-    assert content["folder"] == str(api.embeddings_folder())
-    assert {row["holds"]: row["rows"] for row in content["files"]} == {"files": 3, "vectors": 3}
-    cleared = invoke("cache", "clear", model=False)
-    assert cleared.exit_code == 0
-    assert "bytes of stored embeddings were deleted" in cleared.stderr
-    assert list(api.embeddings_folder().iterdir()) == []
 
 
 def test_the_library_embeds_as_the_command_does(tiny_folder, pictures, encoded):
@@ -208,4 +208,4 @@ def test_an_interrupted_run_goes_on(tiny_folder, tmp_path):
         .invoke(main, ["cache", "info", "-f", "json"])
         .stdout
     )
-    assert {row["holds"]: row["rows"] for row in content["files"]}["vectors"] >= kept
+    assert {row["holds"]: row["rows"] for row in content["embeddings"]}["vectors"] >= kept

@@ -16,7 +16,7 @@ from PIL import Image
 import keshin
 from keshin.core.pictures import find_pictures
 from keshin.encode import embeddings
-from keshin.encode.embeddings import clear_stored, open_store, stored_files
+from keshin.encode.embeddings import open_store, stored_files
 from keshin.errors import PictureError
 from stub_towers import stub_encoder
 
@@ -333,17 +333,13 @@ def test_a_full_disk_ends_the_writing_and_not_the_work(folder, embed, monkeypatc
     assert "full" in said[0]
 
 
-def test_info_and_clear_touch_nothing_else(folder, embed, tmp_path):
+def test_info_of_what_is_stored(folder, embed, tmp_path):
     cache = tmp_path / "cache"
     embed(folder)
-    (cache / "mine.txt").write_text("keep")
     (cache / "broken.sqlite").write_bytes(b"x" * 99)
     rows = {row["holds"]: row for row in stored_files(cache) if row["rows"]}
     assert (rows["files"]["rows"], rows["vectors"]["rows"]) == (10, 10)
     assert rows["vectors"]["model"] == "tiny"
-    assert clear_stored(cache) > 0
-    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
-    assert embed(folder)[1] == 10
 
 
 # --- several processes, and processes that are killed ---------------------------------------------------

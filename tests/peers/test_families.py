@@ -223,6 +223,7 @@ SIGLIP = {  # kind of release: (timm's name, image size, text activation)
     "SigLIP 2 So400m/16, not square": (
         "vit_so400m_patch16_siglip_256", (32, 64), {"approximate": "tanh"},
     ),
+    "SigLIP So400m/16 i18n, no projection": ("vit_so400m_patch16_siglip_256", (32, 32), None),
 }  # fmt: skip
 
 
@@ -236,6 +237,8 @@ def siglip_model(kind, vocabulary):
         "no_causal_mask": True, "proj_bias": True, "pool_type": "last",
         "norm_kwargs": {"eps": 1e-6}, "act_kwargs": act,
     }  # fmt: skip
+    if "no projection" in kind:
+        text |= {"width": width, "proj_type": "none", "proj_bias": False}
     torch.manual_seed(0)
     vision = CLIPVisionCfg(layers=1, width=16, head_width=16, patch_size=8, image_size=16)
     model = CustomTextCLIP(width, vision, CLIPTextCfg(**text), init_logit_bias=-10)

@@ -4,6 +4,14 @@ import pytest
 
 open_clip = pytest.importorskip("open_clip")
 
+from keshin.core.foreign.open_clip_options import (  # noqa: E402
+    ModelOptions,
+    TextOptions,
+    VisionOptions,
+    check_options,
+)
+from keshin.core.foreign.open_clip_towers import check_towers  # noqa: E402
+from keshin.core.foreign.weights import structured  # noqa: E402
 from keshin.facts.releases import releases  # noqa: E402
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
@@ -58,3 +66,16 @@ def test_architecture(row):
     assert ("init_logit_bias" in config) == row.logit_bias
     if row.text_head_width:
         assert text["width"] // text["heads"] == row.text_head_width
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_the_reader_has_all_that_the_architecture_asks_for(row):
+    config = model_config(row)
+    towers = []
+    for part, kind in (
+        (config, ModelOptions), (config["vision_cfg"], VisionOptions),
+        (config["text_cfg"], TextOptions),
+    ):  # fmt: skip
+        check_options(part, kind, row.architecture)
+        towers.append(structured(part, kind, row.architecture))
+    check_towers(towers[1], towers[2], row.architecture)

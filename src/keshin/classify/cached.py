@@ -17,7 +17,8 @@ import numpy as np
 from keshin import __version__
 from keshin.classify.checks import LabelWarning
 from keshin.classify.labels import Labels
-from keshin.core.cache import cache_folder, read_entry, write_entry
+from keshin.core.cache import read_entry, write_entry
+from keshin.core.kept import CLASSIFIERS
 from keshin.encode.encoder import Encoder, FloatArray
 
 CALCULATION = 1
@@ -93,6 +94,6 @@ def _path(key: str) -> Path | None:
     if not key:
         return None
     try:
-        return cache_folder() / "classifiers" / key
+        return CLASSIFIERS.folder / key
     except RuntimeError:  # there is no home folder
         return None

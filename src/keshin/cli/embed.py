@@ -1,21 +1,19 @@
-"""Commands about vectors of pictures: ``embed``, and ``cache`` for those that are kept."""
+"""The command ``embed``: vectors of pictures to a file."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from keshin.cli.infer import FAST, NEW_FILE, NO_CACHE
 from keshin.cli.main import FAILED
+from keshin.cli.options import NEW_FILE, model_options
 
 SUFFIXES = {".npz": "npz", ".parquet": "parquet", ".jsonl": "jsonl"}
 
 
 @click.command(short_help="Write the vectors of pictures to a file.")
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURE|FOLDER...")
-@click.option("-m", "--model", default="mini", metavar="NAME|FOLDER", help="Default: mini.")
 @click.option(
     "-o",
     "--output",
@@ -29,17 +27,16 @@ SUFFIXES = {".npz": "npz", ".parquet": "parquet", ".jsonl": "jsonl"}
     type=click.Choice(["npz", "parquet", "jsonl"]),
     help="Default: what the name of the output says, else jsonl.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Default: as many as there are cores.")
-@click.option("--fast", is_flag=True, help=FAST)
-@click.option("--no-cache", is_flag=True, help=NO_CACHE)
+@model_options
 @click.pass_context
 def embed(
     ctx: click.Context,
     pictures: tuple[str, ...],
-    model: str,
     output: Path | None,
     form: str | None,
+    model: str | None,
     threads: int | None,
+    mode: str,
     fast: bool,
     no_cache: bool,
 ) -> None:
@@ -72,7 +69,9 @@ def embed(
     if form != "jsonl" and output is None:
         raise click.UsageError(f"The format {form} goes to a file: add --output.")
     files = Files(pictures)
-    encoder = api.load(model, threads=threads, decode="fast" if fast else "exact").encoder
+    encoder = api.load(
+        model or api.DEFAULT_MODEL, mode=mode, threads=threads, decode="fast" if fast else "exact"
+    ).encoder
     with (
         stored(encoder, wanted=files.from_folder and not no_cache) as store,
         open_writer(form, output, encoder) as writer,
@@ -81,61 +80,3 @@ def embed(
     if failures:
         click.echo(f"{failures} of {files.taken} pictures could not be read.", err=True)
         ctx.exit(FAILED)
-
-
-@click.group(short_help="Show or clear what keshin keeps on disk.")
-def cache() -> None:
-    """Show or clear what keshin keeps on disk: all of it can be made again.
-
-    It lies in the user's cache folder; the variable KESHIN_CACHE names another one.
-
-    \b
-    Examples:
-      keshin cache info
-      keshin cache clear
-    """
-
-
-@cache.command("info", short_help="Show what is kept and how large it is.")
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table",
-    show_default=True,
-)  # fmt: skip
-def cache_info(form: str) -> None:
-    """Show what is kept and how large it is.
-
-    \b
-    Example:
-      keshin cache info
-    """
-    import sys
-
-    from keshin import api
-    from keshin.cli.reports import print_rows
-    from keshin.encode.embeddings import stored_files
-
-    folder = api.embeddings_folder()
-    found = stored_files(folder)
-    if form == "json":
-        content = {"folder": str(folder), "files": found}
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
-    elif found:
-        print_rows(found, sys.stdout)
-        click.echo(f"In {folder}", err=True)
-    else:
-        click.echo(f"Nothing is kept in {folder}.", err=True)
-
-
-@cache.command("clear", short_help="Delete the stored embeddings.")
-def cache_clear() -> None:
-    """Delete the stored embeddings. They are made again when they are needed.
-
-    \b
-    Example:
-      keshin cache clear
-    """
-    from keshin import api
-    from keshin.encode.embeddings import clear_stored
-
-    freed = clear_stored(api.embeddings_folder())
-    click.echo(f"{freed:,} bytes of stored embeddings were deleted.", err=True)

@@ -1,4 +1,4 @@
-"""The option ``--mode`` and the report of ``keshin info --fidelity``.
+"""The options and the report of ``keshin info --fidelity``.
 
 This module declares options, so it imports what it needs when it runs.
 """
@@ -7,30 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from keshin.cli.main import FAILED
-
-MODES = ("fp32", "int8-safe", "int8")
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def mode_option(default: str, text: str) -> Callable[[Command], Command]:
-    """``--mode``, with another default and another meaning for each command."""
-    return click.option(
-        "--mode", type=click.Choice(MODES), default=default, show_default=True, help=text
-    )
+from keshin.cli.options import FOLDER, Command, mode_option, threads_option
 
 
 def fidelity_options(command: Command) -> Command:
     """The options of ``keshin info`` that belong to ``--fidelity``."""
-    folder = click.Path(exists=True, file_okay=False, path_type=Path)
     for option in (
-        click.option("--threads", type=click.IntRange(min=1), help="Default: all cores."),
+        threads_option,
         mode_option("int8", "With --fidelity: the mode that is compared with fp32."),
         click.option(
             "-l",
@@ -42,7 +31,7 @@ def fidelity_options(command: Command) -> Command:
         click.option(
             "--fidelity",
             "pictures",
-            type=folder,
+            type=FOLDER,
             help="Compare a mode with fp32 on the pictures of this folder.",
         ),
     ):

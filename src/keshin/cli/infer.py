@@ -11,15 +11,10 @@ from typing import Any
 
 import click
 
-from keshin.cli.fidelity import mode_option
 from keshin.cli.main import FAILED
+from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 NONE = '"none of these"'
-FAST = "Decode large JPEGs at a part of their size: several times faster, nearly the same vectors."
-NO_CACHE = "Neither use nor keep vectors. (They are kept for folders only.)"
 
 
 @click.command(short_help="Say which of some labels fits each picture.")
@@ -41,7 +36,6 @@ NO_CACHE = "Neither use nor keep vectors. (They are kept for folders only.)"
     metavar="LABEL=NAMES",
     help='More names of a label, as "cat=kitten, tabby"; repeatable.',
 )
-@click.option("-m", "--model", metavar="NAME|FOLDER", help="Default: mini.")
 @click.option(
     "-t",
     "--template",
@@ -102,10 +96,7 @@ NO_CACHE = "Neither use nor keep vectors. (They are kept for folders only.)"
     type=NEW_FILE,
     help="Keep the classifier in a file, for --classifier.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Default: as many as there are cores.")
-@mode_option("fp32", "Precision; int8 is the fastest. 'keshin info --fidelity' shows its price.")
-@click.option("--fast", is_flag=True, help=FAST)
-@click.option("--no-cache", is_flag=True, help=NO_CACHE)
+@model_options
 @click.pass_context
 def classify(
     ctx: click.Context,

@@ -28,7 +28,7 @@ COMMANDS = {
         "Show what exactly a model is, and what is uncertain.",
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
-    "cache": ("keshin.cli.embed:cache", "Show or clear what keshin keeps on disk."),
+    "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",

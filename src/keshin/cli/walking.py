@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keshin import api
 from keshin.cli.reports import printable
+from keshin.core.kept import EMBEDDINGS
 from keshin.core.pictures import find_pictures
 from keshin.encode.embeddings import Store, open_store
 from keshin.encode.encoder import Encoder
@@ -67,7 +67,7 @@ def stored(encoder: Encoder, *, wanted: bool) -> Iterator[Store | None]:
     def warn(message: str) -> None:
         click.echo(f"Warning: {message}", err=True)
 
-    store = open_store(api.embeddings_folder(), encoder, on_warning=warn) if wanted else None
+    store = open_store(EMBEDDINGS.folder, encoder, on_warning=warn) if wanted else None
     if store is None:
         yield None
         return

@@ -49,7 +49,7 @@ def gather(path: Path, facts: Mapping[str, Any] | str | None) -> dict[str, Any]:
 
 def fill(path: Path, names: Iterable[str], release: Release | None) -> dict[str, Any] | None:
     """Missing facts from the table of releases: of the release that was pulled or named, or of
-    the one whose original file this is, by its hash. ``None`` if the table does not have all of them.
+    the one whose original file this is, by its hash. ``None`` if the table does not have all.
     """
     if release is None and path.is_file():
         release = releases.by_sha256(compute_digest(path, ANY_SHA256))

@@ -229,15 +229,6 @@ def stored_files(folder: Path) -> list[dict[str, str | int]]:
     return rows
 
 
-def clear_stored(folder: Path) -> int:
-    """Delete the stored embeddings of a folder, and nothing else there; the bytes that it freed."""
-    freed = 0
-    for path in (*folder.glob("*.sqlite-journal"), *folder.glob("*.sqlite")):
-        freed += path.stat().st_size
-        path.unlink()
-    return freed
-
-
 def _facts(encoder: Encoder) -> dict[str, str]:
     """All that changes a vector, and what people want to know."""
     preprocess: Any = msgspec.json.encode(encoder.config.preprocess).decode()

@@ -1,0 +1,55 @@
+"""Options that several commands share. This module declares them and imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+MODES = ("fp32", "int8-safe", "int8")
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def mode_option(default: str, text: str) -> Callable[[Command], Command]:
+    """``--mode``, with another default and another meaning for each command."""
+    return click.option(
+        "--mode", type=click.Choice(MODES), default=default, show_default=True, help=text
+    )
+
+
+def threads_option(command: Command) -> Command:
+    """``--threads``."""
+    return click.option(
+        "--threads", type=click.IntRange(min=1), help="Default: as many as there are cores."
+    )(command)
+
+
+def model_options(command: Command) -> Command:
+    """Which model looks at pictures, and how: ``model``, ``threads``, ``mode``, ``fast`` and
+    ``no_cache``. ``model`` is None where none was named.
+    """
+    for option in (
+        click.option(
+            "--no-cache",
+            is_flag=True,
+            help="Neither use nor keep vectors. (They are kept for folders only.)",
+        ),
+        click.option(
+            "--fast",
+            is_flag=True,
+            help="Decode large JPEGs at a part of their size: several times faster, nearly the "
+            "same vectors.",
+        ),
+        mode_option(
+            "fp32", "Precision; int8 is the fastest. 'keshin info --fidelity' shows its price."
+        ),
+        threads_option,
+        click.option("-m", "--model", metavar="NAME|FOLDER", help="Default: mini."),
+    ):
+        command = option(command)
+    return command
