@@ -170,7 +170,7 @@ def test_weights_are_quantised_once(made, monkeypatch):
     monkeypatch.setattr("keshin.encode.runtime.quantise", fail)
     np.testing.assert_array_equal(features(made / "cache", made), first)
     assert kept.stat().st_mtime_ns == before.st_mtime_ns
-    assert not list((made / "cache").glob("*.new"))
+    assert not list((made / "cache").glob("*.tmp"))
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text"])
@@ -214,7 +214,7 @@ def test_a_full_disk_gives_a_warning_and_leaves_nothing(made, monkeypatch):
     with pytest.warns(UserWarning, match="made again in every run"):
         features(made / "cache", made)
     assert not files(made / "cache")
-    assert not list((made / "cache").glob("*.new"))
+    assert not list((made / "cache").glob("*.tmp"))
 
 
 ENCODE = """

@@ -114,7 +114,7 @@ def test_differences_are_sentences():
             "size": [224, 224], "resize": "shorter-side", "interpolation": "bicubic",
             "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
         },
-        "tokenizer": {"cleaning": "mend"},
+        "tokenizer": {"cleaning": "clip"},
         "score": {"kind": "softmax"},
     }  # fmt: skip
     assert row.differences(facts) == [

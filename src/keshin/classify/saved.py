@@ -7,7 +7,6 @@ weights of one model mean nothing to another.
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors.numpy import save
 
 from keshin.classify.classifier import Classifier
 from keshin.classify.rejection import Rejection
+from keshin.core.writing import whole
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import LabelError
 
@@ -89,17 +89,13 @@ def write_classifier(classifier: Classifier, path: str | Path) -> None:
         {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()},
         metadata={KEY: msgspec.json.encode(facts).decode()},
     )
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with scratch.open("xb") as file:
+        with whole(path) as scratch, scratch.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        scratch.replace(path)
     except OSError as error:
         raise LabelError(f"Cannot write the classifier {path}: {error.strerror}.") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def read_classifier(path: str | Path) -> SavedClassifier:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from keshin.core.writing import whole
 
 SETTLED = 2.0
 """Seconds after which a file that is changed again has another time: the coarsest clock of a file
@@ -79,15 +80,11 @@ def write_entry(path: Path, data: bytes, *, at_most: int) -> bool:
 
     False where it cannot be written, which is no error: it will be made again.
     """
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("xb") as file:
-            file.write(hashlib.sha256(data).digest() + data)
-        scratch.replace(path)  # not flushed to the disk: after a crash the digest tells
+        with whole(path) as scratch:  # not flushed to the disk: after a crash the digest tells
+            scratch.write_bytes(hashlib.sha256(data).digest() + data)
     except OSError:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
         return False
     _prune(path.parent, at_most)
     return True

@@ -67,7 +67,7 @@ EMBEDDINGS = Kind(
     ("*.sqlite-journal", "*.sqlite"),
 )
 CLASSIFIERS = Kind("classifiers", "class weights of labels", (HEX * 64, f".{HEX * 64}.*.tmp"))
-QUANTISED = Kind("quantised", "weights of the modes of int8", ("*.hash", "*.safetensors", "*.new"))
+QUANTISED = Kind("quantised", "weights of the modes of int8", ("*.hash", "*.safetensors", ".*.tmp"))
 CONVERTED = Kind(
     "converted",
     "checkpoints made of other projects' files, pulled ones too",

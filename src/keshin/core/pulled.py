@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
+from keshin.core.writing import whole
 from keshin.errors import CheckpointError
 
 HEX_SHA256, HEX_SHA1 = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
@@ -238,9 +238,8 @@ def write_record(records: Path, pulled: Pulled) -> None:
     """Remember a model, in one step."""
     place = _place(records, pulled.name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    new = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(pulled), indent=2))
-    new.replace(place)
+    with whole(place) as scratch:
+        scratch.write_bytes(msgspec.json.format(msgspec.json.encode(pulled), indent=2))
 
 
 def records_in(records: Path) -> list[Pulled]:

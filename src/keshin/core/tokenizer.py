@@ -28,6 +28,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, proc
 from keshin.core.cleaning import CLEANING, CleaningName
 from keshin.core.config import TokenizerFacts
 from keshin.core.tokens import Ids, Tokens, Truncation
+from keshin.core.writing import whole
 from keshin.errors import TokenizerError
 
 __all__ = ["CLEANING", "END", "START", "CleaningName", "Ids", "Tokenizer", "Tokens", "Truncation"]
@@ -166,15 +167,10 @@ class Tokenizer:
             content = json.loads(text)
             content["normalizer"] = NEAREST_TO_CLIP
             text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-        temporary = Path(f"{path}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(Path(path)) as scratch, scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
 
     @property
     def unknown(self) -> int | None:

@@ -9,7 +9,6 @@ again.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from keshin import __version__
 from keshin.core.tensors import TensorFile, write_tensors
+from keshin.core.writing import whole
 from keshin.errors import CheckpointError
 
 Array = npt.NDArray[Any]
@@ -52,9 +52,8 @@ def weights_hash(path: Path, folder: Path | None) -> str:
     if note is not None:
         with suppress(OSError):  # a note only: without it the file is read again
             note.parent.mkdir(parents=True, exist_ok=True)
-            new = note.with_name(f"{note.name}.{secrets.token_hex(4)}.new")
-            new.write_text(found, encoding="ascii")
-            new.replace(note)
+            with whole(note) as scratch:
+                scratch.write_text(found, encoding="ascii")
     return found
 
 
@@ -98,14 +97,9 @@ def _read(path: Path) -> Arrays | None:
 
 def _write(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     digest = np.frombuffer(_digest(arrays), np.uint8)
-    try:
-        write_tensors(new, {**arrays, DIGEST: digest})
-        new.replace(path)
-    finally:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
+    with whole(path) as scratch:
+        write_tensors(scratch, {**arrays, DIGEST: digest})
 
 
 def _digest(arrays: Arrays) -> bytes:
