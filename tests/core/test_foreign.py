@@ -702,7 +702,9 @@ def test_open_clip_does_not_guess_mean_and_std(tmp_path):
     with pytest.raises(CheckpointError, match=r"\n  mean: .*\n  std: "):
         read_foreign(folder)
     facts = {name: OPENAI_FACTS[name] for name in ("mean", "std")}
-    assert read_foreign(folder, facts).config == labelled(TINY["vit"], folder, "OpenCLIP")
+    assert read_foreign(folder, facts).config == labelled(
+        TINY["vit"], folder, OPEN_CLIP_KEYS.layout
+    )
     with pytest.raises(CheckpointError, match="facts= says that activation is 'gelu'"):
         read_foreign(folder, {**facts, "activation": "gelu"})
 

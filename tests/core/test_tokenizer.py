@@ -473,11 +473,11 @@ def facts(**changes):
         (lambda: Tokenizer.clip(context_length=2), "leaves no room"),
         (lambda: Tokenizer(CLIP.backend, facts(end=50000), 77), "The end token 50000 lies outside"),
         (lambda: Tokenizer(CLIP.backend, facts(start=-1), 77), "The start token -1 lies outside"),
-        (lambda: Tokenizer(CLIP.backend, facts(cleaning="lower"), 77), "no cleaning 'lower'"),
+        (lambda: Tokenizer(CLIP.backend, facts(cleaning="upper"), 77), "no cleaning 'upper'"),
         (lambda: Tokenizer.train(["a"], 513, 77), "at least 514"),
         (lambda: Tokenizer.train(["cat cat"], 9999, 77), "Ask for 516"),
         (lambda: Tokenizer.train(["cat", 3], 600, 77), "Expected a text, got 3 (int)."),
-        (lambda: Tokenizer.train(["cat"], 600, 77, "lower"), "no cleaning 'lower'"),
+        (lambda: Tokenizer.train(["cat"], 600, 77, "upper"), "no cleaning 'upper'"),
         (
             lambda: Tokenizer.load("/nowhere/tokenizer.json", FACTS_OF_CLIP, 77),
             "/nowhere/tokenizer.json",
