@@ -4,9 +4,9 @@
 
 Run it with an interpreter that has keshin, open_clip_torch and transformers. All three answer the
 same question about the same picture with the same random ViT-B/32, from files on this disk, each as
-its own documentation says; whole processes, in turn, after one that is not counted. keshin remembers
-class weights: the first row is with labels that it has not seen, the second asks the same again. The
-medians, their ratios and the peak memory go to results/first_answer.json.
+its own documentation says; whole processes, in turn, after one that is not counted. keshin keeps
+class weights: the first row is with labels that it has not seen, the second asks the same again.
+The medians, their ratios and the peak memory go to results/first_answer.json.
 """
 
 from __future__ import annotations
