@@ -4,8 +4,9 @@
 
 Run it with an interpreter that has keshin, open_clip_torch and transformers. All three answer the
 same question about the same picture with the same random ViT-B/32, from files on this disk, each as
-its own documentation says; whole processes, in turn, after one that is not counted. The medians and
-their ratios go to results/first_answer.json.
+its own documentation says; whole processes, in turn, after one that is not counted. keshin keeps
+class weights: the first row is with labels that it has not seen, the second asks the same again.
+The medians, their ratios and the peak memory go to results/first_answer.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -72,22 +74,46 @@ print(ask(sys.argv[2], candidate_labels=sys.argv[3:], hypothesis_template="a pho
 """
 
 
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    """Wall seconds of a whole process that must succeed."""
+def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Wall seconds and peak memory in MB of a whole process that must succeed."""
     began = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - began
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"This failed: {command}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
-def compare(commands: dict[str, list[str]], environment: dict[str, str], runs: int) -> list[float]:
-    """The median of each command, run in turn."""
-    times: dict[str, list[float]] = {name: [] for name in commands}
+def compare(
+    what: str,
+    commands: dict[str, list[str]],
+    environment: dict[str, str],
+    runs: int,
+    forget: Path | None = None,
+) -> dict[str, str]:
+    """A row of medians, of commands run in turn; ``forget`` is removed before each."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for run in range(runs + 1):
         for name, command in commands.items():
-            seconds = timed(command, environment)
+            if forget is not None:
+                shutil.rmtree(forget, ignore_errors=True)
+            measured = timed(command, environment)
             if run:
-                times[name].append(seconds)
-    return [statistics.median(values) for values in times.values()]
+                found[name].append(measured)
+    seconds, memory = (
+        {name: statistics.median(each[index] for each in rows) for name, rows in found.items()}
+        for index in (0, 1)
+    )
+    row = {"what": what}
+    row |= {name: f"{value:.2f} s, {memory[name]:.0f} MB" for name, value in seconds.items()}
+    others = [name for name in commands if name != "keshin"]
+    row["ratios"] = ", ".join(f"{seconds[name] / seconds['keshin']:.1f} x" for name in others)
+    row["memory"] = ", ".join(f"{memory['keshin'] / memory[name]:.2f} x" for name in others)
+    print(row)
+    return row
 
 
 def main() -> None:
@@ -119,20 +145,16 @@ def main() -> None:
             "open_clip": [python, "-c", "import open_clip"],
             "transformers": [python, "-c", "from transformers import pipeline"],
         }
-        embedded = timed(
+        embedded, _ = timed(
             [python, "-m", "keshin", "classify", str(PICTURE), "--labels", ", ".join(LABELS)],
             environment,
         )
-        rows = []
-        for what, commands in (("command to first answer", answers), ("import", imports)):
-            medians = compare(commands, environment, options.runs)
-            first, *others = medians
-            row = {"what": what} | {
-                name: f"{value:.2f} s" for name, value in zip(commands, medians, strict=True)
-            }
-            row["ratios"] = ", ".join(f"{other / first:.1f} x" for other in others)
-            rows.append(row)
-            print(row)
+        forget = Path(folder) / "cache" / "classifiers"
+        rows = [
+            compare("command to first answer", answers, environment, options.runs, forget),
+            compare("the same labels again", answers, environment, options.runs),
+            compare("import", imports, environment, options.runs),
+        ]
     print(f"the embedded model: {embedded:.2f} s")
     content = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",

@@ -19,6 +19,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 NOTE = "<!-- Written by scripts/docs.py; edit that, or measure again. -->\n"
 
 
+ENGINES = ("keshin", "open_clip", "transformers")
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
@@ -59,10 +62,10 @@ def parity(content: dict[str, Any]) -> str:
 def first_answer(content: dict[str, Any]) -> str:
     """Times from command to answer, as ratios of medians."""
     rows = [
-        [row["what"], row["keshin"], row["open_clip"], row["transformers"], row["ratios"]]
+        [row["what"], *(row[name] for name in ENGINES), row["ratios"], row.get("memory", "")]
         for row in content["rows"]
     ]
-    return table(["what", "keshin", "open_clip", "transformers", "ratio to each"], rows)
+    return table(["what", *ENGINES, "ratio to each", "memory to each"], rows)
 
 
 SECTIONS = (
@@ -88,6 +91,112 @@ SECTIONS = (
         first_answer,
     ),
 )
+
+
+def text_classifiers(*contents: dict[str, Any]) -> str:
+    """Class weights from labels and templates."""
+    rows = [
+        [
+            f"{content['classes']} classes x {content['templates']} templates, {content['mode']}",
+            *(f"{content['medians'][name]:.1f} s" for name in ENGINES),
+            *(f"{content['ratios'][name]:.1f} x" for name in ENGINES[1:]),
+        ]
+        for content in contents
+    ]
+    return table(["work", *ENGINES, *(f"to {name}" for name in ENGINES[1:])], rows)
+
+
+def encoders(content: dict[str, Any]) -> str:
+    """Image towers in every mode."""
+    rows = [
+        [
+            row["model"],
+            str(row["batch"]),
+            row["mode"],
+            f"{row['milliseconds']:.0f} ms",
+            *(f"{row['ratios'][n]:.2f} x" if n in row["ratios"] else "–" for n in ENGINES[1:]),
+            f"{row['least cosine']:.5f}",
+            f"{100 * row['share of peak']:.0f} %",
+        ]
+        for row in content["rows"]
+    ]
+    head = ["tower", "batch", "mode", "keshin", *(f"to {name}" for name in ENGINES[1:])]
+    peak = content["peak operations a second"]
+    note = ", ".join(f"{name} {value / 1e9:.0f}" for name, value in peak.items())
+    return table([*head, "least cosine", "share of peak"], rows) + (
+        "\nThe peak is that of a large matrix product on the same cores, in thousand million "
+        f"operations a second: {note}; `int8-safe` is compared with fp32's.\n"
+    )
+
+
+def folders(content: dict[str, Any]) -> str:
+    """A folder of photographs."""
+    names = [row["what"] for row in content["rows"] if not row["what"].startswith("keshin")]
+    rows = [
+        [
+            row["what"],
+            f"{row['seconds']:.1f} s",
+            f"{row['whole']:.1f} s",
+            f"{row['megabytes']:.0f} MB",
+            *(f"{row['times_as_fast_as'].get(name, 1):.2f} x" for name in names),
+        ]
+        for row in content["rows"]
+    ]
+    head = ["program", "seconds", "whole process", "peak memory", *(f"to {name}" for name in names)]
+    wide, high = content["size"]
+    what = f"{content['pictures']} JPEGs of {wide} x {high} pixels.\n\n"
+    return what + table(head, rows)
+
+
+def ratios(bars: list[tuple[str, float]]) -> str:
+    """A bar chart of speed-ups, drawn by what shows the Markdown."""
+    names = ", ".join(f'"{name}"' for name, _ in bars)
+    values = ", ".join(f"{value:.2f}" for _, value in bars)
+    return (
+        "```mermaid\nxychart-beta horizontal\n"
+        f'    title "times as fast as open_clip"\n    x-axis [{names}]\n'
+        f"    bar [{values}]\n```\n"
+    )
+
+
+def performance_page() -> str:
+    """docs/performance.md"""
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")
+    }
+    parts = [
+        NOTE,
+        "# Speed\n",
+        "As measured on the machine that each file of benchmarks/results names: the same random "
+        "weights, the same inputs and equal threads, in alternating runs of one script; medians "
+        "and their ratios. What was tried without gain, and figures that were missed, are in "
+        "decisions.md.\n",
+    ]
+    bars: list[tuple[str, float]] = []
+    texts = [found[n] for n in ("text_classifier", "text_classifier_int8") if n in found]
+    if texts:
+        parts += ["## Labels to class weights\n"]
+        parts += ["ViT-B/32; `python benchmarks/text_classifier.py`.\n", text_classifiers(*texts)]
+        bars += [(f"class weights, {t['mode']}", t["ratios"]["open_clip"]) for t in texts]
+    if "encoder_speed" in found:
+        parts += ["## Image towers\n", "`python benchmarks/encoder_speed.py`.\n"]
+        parts += [encoders(found["encoder_speed"])]
+        bars += [
+            (f"{row['model']} x {row['batch']}, {row['mode']}", row["ratios"]["open_clip"])
+            for row in found["encoder_speed"]["rows"]
+        ]
+    if "folder" in found:
+        parts += ["## A folder of photographs to answers\n"]
+        parts += ["ViT-B/32; `python benchmarks/folder.py`.\n", folders(found["folder"])]
+        bars += [
+            (row["what"].removeprefix("keshin "), row["times_as_fast_as"]["open_clip"])
+            for row in found["folder"]["rows"]
+            if row["what"].startswith("keshin")
+        ]
+    if "first_answer" in found:
+        parts += ["## From command to first answer\n"]
+        parts += ["`python benchmarks/first_answer.py`.\n", first_answer(found["first_answer"])]
+    return "\n".join([*parts[:3], ratios(bars), *parts[3:]] if bars else parts)
 
 
 def results_page() -> str:
@@ -201,6 +310,7 @@ def releases_page() -> str:
 
 
 PAGES = {
+    "docs/performance.md": performance_page,
     "docs/results.md": results_page,
     "docs/reference/recipe.md": recipe_page,
     "docs/reference/releases.md": releases_page,
