@@ -73,6 +73,8 @@ def peaks(threads: int, runs: int, side: int = 1024) -> dict[str, float]:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        # The threads of the session that waits would take the cores from the one that runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
