@@ -252,20 +252,25 @@ def main() -> None:
                 if run:
                     runs[name].append(measured)
     rows = []
-    for name, measured in runs.items():
-        row: dict[str, Any] = {"what": name}
-        for key in ("seconds", "whole", "megabytes"):
-            row[key] = round(statistics.median(each[key] for each in measured), 2)
-        row["probability_distance"] = float(abs(found[name] - found["open_clip"]).max())
-        rows.append(row)
-    peers = {row["what"]: row for row in rows if not row["what"].startswith("keshin")}
-    for row in rows:
-        row["times_as_fast_as"] = {
-            name: round(peer["seconds"] / row["seconds"], 2)
-            for name, peer in peers.items()
-            if name != row["what"]
-        }
-        print(row)
+    medians = {
+        name: {key: statistics.median(each[key] for each in measured) for key in measured[0]}
+        for name, measured in runs.items()
+    }
+    peers = [name for name in medians if not name.startswith("keshin")]
+    for name, row in medians.items():
+        rows.append(
+            {
+                "what": name,
+                **{key: round(value, 3) for key, value in row.items()},
+                "probability_distance": float(abs(found[name] - found["open_clip"]).max()),
+                "times_as_fast_as": {
+                    peer: round(medians[peer]["seconds"] / row["seconds"], 2)
+                    for peer in peers
+                    if peer != name
+                },
+            }
+        )
+        print(rows[-1])
     packages = ("open_clip_torch", "torch", "transformers", "onnxruntime", "pillow")
     content = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
