@@ -134,21 +134,18 @@ def encoders(content: dict[str, Any]) -> str:
 def folders(content: dict[str, Any]) -> str:
     """A folder of photographs."""
     names = [row["what"] for row in content["rows"] if not row["what"].startswith("keshin")]
-    rows = [
-        [
-            row["what"],
-            f"{row['seconds']:.1f} s",
-            f"{row['whole']:.1f} s",
-            f"{row['megabytes']:.0f} MB",
-            *(
-                "–"
-                if row["what"].endswith(STORED)
-                else f"{row['times_as_fast_as'].get(n, 1):.2f} x"
-                for n in names
-            ),
-        ]
-        for row in content["rows"]
-    ]
+    rows = []
+    for row in content["rows"]:
+        faster = [f"{row['times_as_fast_as'].get(name, 1):.2f} x" for name in names]
+        rows.append(
+            [
+                row["what"],
+                f"{row['seconds']:.1f} s",
+                f"{row['whole']:.1f} s",
+                f"{row['megabytes']:.0f} MB",
+                *(["–"] * len(names) if row["what"].endswith(STORED) else faster),
+            ]
+        )
     head = ["program", "seconds", "whole process", "peak memory", *(f"to {name}" for name in names)]
     wide, high = content["size"]
     what = f"{content['pictures']} JPEGs of {wide} x {high} pixels.\n\n"
