@@ -153,8 +153,8 @@ def folders(content: dict[str, Any]) -> str:
         what
         + table(head, rows)
         + (
-            "\n`stored` is a second run over the same folder, whose vectors were kept: there the whole "
-            "process is what counts.\n"
+            "\n`stored` is a second run over the same folder, whose vectors were kept: there the "
+            "whole process is what counts.\n"
         )
     )
 
