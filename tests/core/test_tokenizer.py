@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import regex
 import tokenizers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -231,6 +231,7 @@ fragments = st.sampled_from([f for kind in KINDS for f in kind])
 @given(st.lists(st.one_of(fragments, st.sampled_from(OLD), st.text(max_size=6)), max_size=20))
 def test_any_text(parts):
     text = "".join(c for c in "".join(parts) if c not in DISPUTED)
+    assume(not DISPUTED & set(CLEANING["clip"](text)))  # mending may make one of two others
     assert_same([text])
 
 
