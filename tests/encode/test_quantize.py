@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,8 +15,8 @@ from outliers import with_outliers
 from test_graph import formula, pixels, resnet, sheet, stored, text, unit, vit
 
 import keshin
-from keshin.core.checkpoint import expected_shapes
-from keshin.core.config import ResNet
+from keshin.core.checkpoint import expected_shapes, save_checkpoint
+from keshin.core.config import ResNet, ScoreFacts
 from keshin.encode.precision import part
 from keshin.encode.quantize import as_blocks, as_rows, find_outliers, quantise_linear, sample_inputs
 from keshin.encode.runtime import OnnxTowers, check_providers, sums_in_32_bits
@@ -280,6 +281,15 @@ def test_pytorch_runs_bf16(tiny_checkpoint, tiny_folder):
         torch_encoder(tiny_checkpoint, "cpu", "int8")
     with pytest.raises(KeshinError, match="cannot use the device 'nonsense'"):
         torch_encoder(tiny_checkpoint, "nonsense")
+
+
+def test_both_engines_know_the_bias_of_a_sigmoid(tiny_checkpoint, tmp_path):
+    pytest.importorskip("torch")
+    config = replace(tiny_checkpoint.config, score=ScoreFacts(kind="sigmoid"))
+    tensors = {name: formula(name, shape) for name, shape in expected_shapes(config).items()}
+    folder = save_checkpoint(tmp_path / "sigmoid", config, tensors, tiny_checkpoint.tokenizer())
+    for engine in ("onnx", "torch"):
+        assert keshin.load(folder, engine=engine).encoder.logit_bias == tensors["logit_bias"] != 0
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def torch_encoder(
         tokenizer=checkpoint.tokenizer(),
         towers=towers,
         logit_scale=checkpoint.logit_scale,
+        logit_bias=checkpoint.logit_bias,
         mode=mode,
         identify=lambda: checkpoint.fingerprint,
         threads=threads,
