@@ -14,7 +14,7 @@ from keshin.core.config import FORMAT, Config
 from keshin.core.tokenizer import Tokenizer
 from keshin.encode.encoder import Encoder
 from keshin.encode.torch_model import CLIP
-from keshin.encode.torch_towers import TorchTowers, load_model, to_tensors
+from keshin.encode.torch_towers import TorchTowers, best_device, load_model, to_tensors
 from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
 from keshin.train.optim import WeightAverage, make_optimizer
@@ -67,7 +67,8 @@ def prepare(recipe: Recipe, output: Path) -> Run:
         licence=recipe.licence,
         source=recipe.source,
     )
-    device = _device(recipe.run.device)
+    named = recipe.run.device
+    device = torch.device(best_device() if named == "auto" else named)
     model = CLIP(config) if start is None else _started(config, start)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.run.recompute:
@@ -102,14 +103,6 @@ def _started(config: Config, start: Checkpoint) -> CLIP:
             "and embed_dim from its keshin.json, or leave out model.init."
         )
     return load_model(start)
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def averaged(run: Run) -> CLIP:
