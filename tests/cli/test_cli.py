@@ -27,17 +27,6 @@ ROOT = str(Path(keshin.__file__).parents[1])
 
 
 @pytest.fixture
-def invoke(tiny_folder, monkeypatch):
-    monkeypatch.delenv("KESHIN_DEBUG", raising=False)
-
-    def run(*arguments, model=True):
-        chosen = ["--model", str(tiny_folder)] if model else []
-        return CliRunner().invoke(main, [*map(str, arguments), *chosen])
-
-    return run
-
-
-@pytest.fixture
 def red(pictures):
     return str(pictures / "red.png")
 

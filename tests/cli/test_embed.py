@@ -22,17 +22,6 @@ from keshin.encode.runtime import OnnxTowers
 
 
 @pytest.fixture
-def invoke(tiny_folder, monkeypatch):
-    monkeypatch.delenv("KESHIN_DEBUG", raising=False)
-
-    def run(*arguments, model=True):
-        chosen = ["--model", str(tiny_folder)] if model else []
-        return CliRunner().invoke(main, [*map(str, arguments), *chosen])
-
-    return run
-
-
-@pytest.fixture
 def encoded(monkeypatch):
     """How many pictures the image tower saw, call by call."""
     calls = []

@@ -110,6 +110,13 @@ def pooled_vit_shapes(facts: PooledVisionTransformer, embed_dim: int) -> Named:
     yield from _mlp("attnpool.mlp", width, facts.mlp_width)
 
 
+def _shortcut(name: str, channels: int, out: int, stride: int) -> Named:
+    """Beside a residual block; nothing where the block changes no shape."""
+    if stride > 1 or channels != out:
+        yield f"{name}.0.weight", (out, channels, 1, 1)
+        yield from _batch_norm(f"{name}.1", out)
+
+
 def _bottleneck(name: str, channels: int, planes: int, stride: int) -> Named:
     out = planes * EXPANSION
     yield f"{name}.conv1.weight", (planes, channels, 1, 1)
@@ -118,9 +125,7 @@ def _bottleneck(name: str, channels: int, planes: int, stride: int) -> Named:
     yield from _batch_norm(f"{name}.bn2", planes)
     yield f"{name}.conv3.weight", (out, planes, 1, 1)
     yield from _batch_norm(f"{name}.bn3", out)
-    if stride > 1 or channels != out:
-        yield f"{name}.downsample.0.weight", (out, channels, 1, 1)
-        yield from _batch_norm(f"{name}.downsample.1", out)
+    yield from _shortcut(f"{name}.downsample", channels, out, stride)
 
 
 def resnet_shapes(facts: ModifiedResNet, embed_dim: int) -> Named:
@@ -150,9 +155,7 @@ def _basic_block(name: str, channels: int, width: int, stride: int) -> Named:
     yield from _batch_norm(f"{name}.bn1", width)
     yield f"{name}.conv2.weight", (width, width, 3, 3)
     yield from _batch_norm(f"{name}.bn2", width)
-    if stride > 1 or channels != width:
-        yield f"{name}.downsample.0.weight", (width, channels, 1, 1)
-        yield from _batch_norm(f"{name}.downsample.1", width)
+    yield from _shortcut(f"{name}.downsample", channels, width, stride)
 
 
 def basic_resnet_shapes(facts: ResNet, embed_dim: int) -> Named:

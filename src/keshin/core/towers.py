@@ -20,6 +20,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of all parts of the fact sheet: immutable, named, no unknown fields."""
 
 
+def _cells(size: Size, side: int) -> tuple[int, int]:
+    """(rows, columns) of whole squares of ``side`` pixels."""
+    height, width = size
+    return height // side, width // side
+
+
 class VisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit"):
     """An image tower of the ViT family (paper section 2.4)."""
 
@@ -42,8 +48,7 @@ class VisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit"):
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches."""
-        height, width = self.image_size
-        return height // self.patch_size, width // self.patch_size
+        return _cells(self.image_size, self.patch_size)
 
 
 class ModifiedResNet(Facts, frozen=True, tag_field="kind", tag="modified-resnet"):
@@ -65,8 +70,7 @@ class ModifiedResNet(Facts, frozen=True, tag_field="kind", tag="modified-resnet"
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) that the attention pooling sees."""
-        height, width = self.image_size
-        return height // self.step, width // self.step
+        return _cells(self.image_size, self.step)
 
 
 class ResNet(Facts, frozen=True, tag_field="kind", tag="resnet"):
@@ -92,8 +96,7 @@ class ResNet(Facts, frozen=True, tag_field="kind", tag="resnet"):
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) that are averaged."""
-        height, width = self.image_size
-        return height // self.step, width // self.step
+        return _cells(self.image_size, self.step)
 
 
 class PooledVisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit-attention-pool"):
@@ -124,8 +127,7 @@ class PooledVisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit-att
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of whole patches."""
-        height, width = self.image_size
-        return height // self.patch_size, width // self.patch_size
+        return _cells(self.image_size, self.patch_size)
 
 
 class TextTransformer(Facts, frozen=True, tag_field="kind", tag="transformer"):

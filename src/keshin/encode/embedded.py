@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from keshin.core.picture_files import name_of
 from keshin.core.pictures import fitted
@@ -96,7 +95,11 @@ class Embedded(Item):
                 self.read_ns = time.time_ns()
                 still = self._at_rest(os.fstat(file.fileno()))
                 data = file.read() if self.size <= WHOLE else None
-                digest = hashlib.sha256(data) if data is not None else _digest(file)
+                digest = (
+                    hashlib.sha256(data)
+                    if data is not None
+                    else hashlib.file_digest(file, "sha256")
+                )
                 still = self._at_rest(os.fstat(file.fileno()))
         except (OSError, ValueError):
             return None
@@ -120,10 +123,3 @@ def embed(
         if progress:
             progress(counts)
         yield item
-
-
-def _digest(file: Any) -> Any:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest

@@ -118,16 +118,21 @@ def _average_pool(graph: Graph, x: str) -> str:
     return graph.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
 
 
+def _shortcut(graph: Graph, x: str, name: str, halve: bool, project: bool) -> str:
+    """Beside a residual block: averaged where it strides, projected where the shape changes."""
+    if not project:
+        return x
+    x = _average_pool(graph, x) if halve else x
+    return _convolution(graph, x, f"{name}.downsample.0", f"{name}.downsample.1", 1, 0)
+
+
 def _bottleneck(graph: Graph, x: str, name: str, halve: bool, project: bool) -> str:
     """Three convolutions beside a shortcut; the stride is an average pool in both."""
     y = graph.op("Relu", _convolution(graph, x, f"{name}.conv1", f"{name}.bn1", 1, 0))
     y = graph.op("Relu", _convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1))
     y = _average_pool(graph, y) if halve else y
     y = _convolution(graph, y, f"{name}.conv3", f"{name}.bn3", 1, 0)
-    if project:
-        x = _average_pool(graph, x) if halve else x
-        x = _convolution(graph, x, f"{name}.downsample.0", f"{name}.downsample.1", 1, 0)
-    return graph.op("Relu", graph.op("Add", y, x))
+    return graph.op("Relu", graph.op("Add", y, _shortcut(graph, x, name, halve, project)))
 
 
 def resnet(graph: Graph, pixels: str, facts: ResNet) -> str:
@@ -150,10 +155,7 @@ def _basic_block(graph: Graph, x: str, name: str, halve: bool, project: bool) ->
     stride = 2 if halve else 1
     y = graph.op("Relu", _convolution(graph, x, f"{name}.conv1", f"{name}.bn1", stride, 1))
     y = _convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1)
-    if project:
-        x = _average_pool(graph, x) if halve else x
-        x = _convolution(graph, x, f"{name}.downsample.0", f"{name}.downsample.1", 1, 0)
-    return graph.op("Relu", graph.op("Add", y, x))
+    return graph.op("Relu", graph.op("Add", y, _shortcut(graph, x, name, halve, project)))
 
 
 def _attention_pool(graph: Graph, x: str, name: str, channels: int, heads: int) -> str:

@@ -87,6 +87,15 @@ class PooledVisionTransformerTower(nn.Module):
         return cast(Tensor, self.attnpool(self.ln_post(x)))
 
 
+def _shortcut(channels: int, out: int, stride: int) -> nn.Module:
+    """Beside a residual block: averaged where it strides, projected where the shape changes."""
+    if stride == 1 and channels == out:
+        return nn.Identity()
+    pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+    conv = nn.Conv2d(channels, out, 1, bias=False)
+    return nn.Sequential(OrderedDict([("-1", pool), ("0", conv), ("1", nn.BatchNorm2d(out))]))
+
+
 class Bottleneck(nn.Module):
     """A residual bottleneck whose stride is an average pool (anti-aliased)."""
 
@@ -102,13 +111,7 @@ class Bottleneck(nn.Module):
         self.avgpool: nn.Module = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or channels != out:
-            pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-            shortcut = nn.Conv2d(channels, out, 1, bias=False)
-            self.downsample = nn.Sequential(
-                OrderedDict([("-1", pool), ("0", shortcut), ("1", nn.BatchNorm2d(out))])
-            )
+        self.downsample = _shortcut(channels, out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -195,13 +198,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         nn.init.zeros_(self.bn2.weight)  # each block starts as its shortcut
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or channels != width:
-            pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-            shortcut = nn.Conv2d(channels, width, 1, bias=False)
-            self.downsample = nn.Sequential(
-                OrderedDict([("-1", pool), ("0", shortcut), ("1", nn.BatchNorm2d(width))])
-            )
+        self.downsample = _shortcut(channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
