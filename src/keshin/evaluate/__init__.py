@@ -1,7 +1,8 @@
 """How good an answer is: labelled pictures, metrics, intervals. Intervals need ``[eval]``."""
 
+from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.metrics import Measure, accuracy, balanced_accuracy, ranking
-from keshin.evaluate.readers import Labelled, read_folder, read_parquet
+from keshin.evaluate.readers import read_folder, read_parquet
 from keshin.evaluate.zero_shot import Answers, answer
 
 __all__ = [

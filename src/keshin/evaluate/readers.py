@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from keshin.core.pictures import Picture, find_pictures
+from keshin.core.pictures import find_pictures
 from keshin.errors import DataError, require
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """n pictures with the index of their class."""
-
-    pictures: Sequence[Picture]
-    targets: npt.NDArray[np.int64]
-    """(n,) indices into ``names``."""
-    names: tuple[str, ...]
+from keshin.evaluate.labelled import Labelled
 
 
 def read_parquet(
