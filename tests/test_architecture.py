@@ -44,6 +44,8 @@ HOME = {  # third-party package -> the only places that may import it
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),
     "starlette": ("serve/",),
+    "uvicorn": ("serve/",),
+    "jinja2": ("evaluate/", "serve/"),
     "click": ("cli/",),
     "rich": ("cli/",),
 }
