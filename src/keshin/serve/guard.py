@@ -24,6 +24,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGEST_BODY = 8192
+LARGEST_HEAD = 16_384
 SECONDS_FOR_BODY = 10.0
 HEADERS = {
     "content-security-policy": (
@@ -80,6 +81,9 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str]:
         """A status and a sentence, or 0 where the request may come in."""
         given: dict[bytes, list[bytes]] = {}
+        head = sum(len(name) + len(value) for name, value in scope["headers"])
+        if head + len(scope["path"]) > LARGEST_HEAD:
+            return 431, f"The head is over {LARGEST_HEAD} bytes."
         for name, value in scope["headers"]:
             given.setdefault(name.lower(), []).append(value)
         hosts = given.get(b"host", [])
