@@ -102,9 +102,6 @@ def _print(record: Mapping[str, float | int | str]) -> None:
 
 
 def _print_skipped(folder: Path) -> None:
-    from keshin.train.log import SKIPPED
-
-    skipped = folder / SKIPPED
-    if skipped.exists():
+    for skipped in sorted(folder.glob("skipped*.txt")):
         count = len(skipped.read_text(encoding="utf-8").splitlines())
         click.echo(f"{count} pairs could not be used; they are listed in {skipped}", err=True)

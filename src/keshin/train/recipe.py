@@ -111,9 +111,11 @@ class OptimPart(Facts, frozen=True):
     """AdamW, its schedule and how long it runs."""
 
     batch_size: Positive
+    """Pairs of one step, over all processes."""
     epochs: Annotated[float, msgspec.Meta(gt=0.0)]
-    accumulate: Positive = 1
-    """Batches whose gradients are added for one step. This adds no negatives."""
+    micro_batch: Count = 0
+    """Pairs that the towers of one process see at once, to save memory; 0: its whole part of the
+    batch. The loss is that of the whole batch all the same (gradient caching)."""
     learning_rate: float = 5e-4
     warmup: Count = 2000
     weight_decay: NonNegative = 0.2

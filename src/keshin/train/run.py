@@ -17,7 +17,9 @@ from keshin.encode.torch_model import CLIP
 from keshin.encode.torch_towers import TorchTowers, best_device, load_model, to_tensors
 from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
+from keshin.train.distributed import ALONE, World
 from keshin.train.optim import WeightAverage, make_optimizer
+from keshin.train.passes import Towers, shared
 from keshin.train.recipe import Recipe
 from keshin.train.state import State
 from keshin.train.teacher import Concepts
@@ -37,16 +39,19 @@ class Run:
     concepts: Concepts | None
     device: torch.device
     state: State
+    towers: nn.Module
+    """The trained parameters as ``passes.Towers``, wrapped where several processes share them."""
+    world: World = ALONE
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         optim = self.recipe.optim
         pairs = optim.epochs * epoch_length(self.pool.sizes)
-        return max(1, int(pairs / (optim.batch_size * optim.accumulate)))
+        return max(1, int(pairs / optim.batch_size))
 
 
-def prepare(recipe: Recipe, output: Path) -> Run:
+def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     """Open the data, learn or load the tokenizer, make the model and the optimiser."""
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
@@ -69,6 +74,8 @@ def prepare(recipe: Recipe, output: Path) -> Run:
     )
     named = recipe.run.device
     device = torch.device(best_device() if named == "auto" else named)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", world.local)
     model = CLIP(config) if start is None else _started(config, start)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.run.recompute:
@@ -80,7 +87,10 @@ def prepare(recipe: Recipe, output: Path) -> Run:
         head = nn.Linear(config.embed_dim, concepts.classes).to(device)
     trained = [*model.parameters(), *(head.parameters() if head is not None else ())]
     state = State(model, make_optimizer(trained, recipe.optim), average, head)
-    return Run(recipe, output, pool, tokenizer, config, concepts, device, state)
+    # Recomputation must meet the same kernel again, and it happens outside of the forward pass.
+    plain = device.type == "cpu" and not recipe.run.recompute
+    towers = shared(Towers(model, head, plain=plain), device, world)
+    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
 
 
 def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
@@ -118,7 +128,8 @@ def encoder(run: Run) -> Encoder:
     """The model as it stands, in evaluation mode, for validators."""
     model = averaged(run).eval()
     scale = float(model.logit_scale.detach().exp())
-    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale)
+    bias = float(model.logit_bias.detach()) if run.config.score.kind == "sigmoid" else 0.0
+    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale, bias)
 
 
 def export(run: Run) -> Path:

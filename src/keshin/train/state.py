@@ -24,7 +24,8 @@ STATE = "state.pt"
 
 @dataclass
 class State:
-    """The moving parts of a run. The data position is the step: see ``data.Stream``."""
+    """The moving parts of a run. The data position is the step: see ``data.Stream``; so is the state
+    of all randomness: see ``passes``."""
 
     model: CLIP
     optimizer: torch.optim.Optimizer
@@ -57,7 +58,6 @@ def save_state(folder: Path, state: State, recipe: Recipe) -> None:
         "optimizer": state.optimizer.state_dict(),
         "average": state.average.tensors if state.average else None,
         "head": state.head.state_dict() if state.head is not None else None,
-        "random": torch.get_rng_state(),
     }
     temporary = folder / f"{STATE}.tmp"
     try:
@@ -96,6 +96,5 @@ def load_state(folder: Path, state: State, recipe: Recipe) -> bool:
         state.average.tensors = values["average"]
     if state.head is not None:
         state.head.load_state_dict(values["head"])
-    torch.set_rng_state(values["random"])
     state.step = values["step"]
     return True
