@@ -60,8 +60,10 @@ def weights(output: Path) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("positives", ["equal", "listed", "pair"])
-def test_two_and_four_processes_equal_one(tmp_path, positives):
+@pytest.mark.parametrize(
+    ("positives", "shard"), [("equal", "false"), ("listed", "true"), ("pair", "false")]
+)
+def test_two_and_four_processes_equal_one(tmp_path, positives, shard):
     """20 steps; captions repeat within a process and across; one pair is broken."""
     changes = {
         "pairs": 60,
@@ -69,7 +71,7 @@ def test_two_and_four_processes_equal_one(tmp_path, positives):
         "epochs": "4",
         "log_every": "1",
         "learning_rate": "1e-3",
-        "precision": '"fp32"',
+        "precision": f'"fp32"\nshard = {shard}',
     }
     recipe = write_recipe(tmp_path, **changes)
     text = recipe.read_text(encoding="utf-8") + f'[loss]\npositives = "{positives}"\n'

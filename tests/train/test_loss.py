@@ -33,6 +33,11 @@ def matched(drawn, listed=None, rule="equal"):
     return match(np.array([identity(c) for c in drawn], np.int64), numbers, rule)
 
 
+def blocks_of(monkeypatch, block):
+    monkeypatch.setattr(losses, "ROWS", block[0])
+    monkeypatch.setattr(losses, "COLUMNS", block[1])
+
+
 def dense(images, texts, scale, targets: Targets):
     """Figure 3 written down plainly: the whole matrix, masks, autograd."""
     logits = scale * images @ texts.T
@@ -63,10 +68,10 @@ def case(rule, count=23, seed=0):
     return [v.requires_grad_() for v in values], targets
 
 
-@pytest.mark.parametrize("block", [7, 64, 1 << 22])
+@pytest.mark.parametrize("block", [(1, 3), (7, 5), (1024, 2048)])
 @pytest.mark.parametrize("rule", RULES)
 def test_loss_and_gradients_equal_the_dense_ones(rule, block, monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK", block)
+    blocks_of(monkeypatch, block)
     for seed in range(5):
         values, targets = case(rule, seed=seed)
         got = contrastive(*values, targets)
@@ -81,7 +86,7 @@ def test_loss_and_gradients_equal_the_dense_ones(rule, block, monkeypatch):
 
 
 def test_float32_equals_the_dense_loss_to_a_millionth(monkeypatch):
-    monkeypatch.setattr(losses, "BLOCK", 1 << 12)
+    blocks_of(monkeypatch, (64, 100))
     count = 512
     values = [unit(count, 64).float(), unit(count, 64, seed=1).float(), torch.tensor(100.0)]
     values = [v.requires_grad_() for v in values]
@@ -151,8 +156,8 @@ def test_sigmoid_is_the_paper_of_siglip(monkeypatch):
     expected = -F.logsigmoid(signs * (scale * images @ texts.T + bias)).sum() / 6
     values = (images, texts, scale, bias)
     wanted = torch.autograd.grad(expected, values)
-    for block in (6, 12, 1 << 22):
-        monkeypatch.setattr(losses, "BLOCK", block)
+    for block in ((1, 6), (4, 5), (1024, 2048)):
+        blocks_of(monkeypatch, block)
         got = sigmoid(*values, own(6))
         torch.testing.assert_close(got, expected)
         for ours, theirs in zip(torch.autograd.grad(got, values), wanted, strict=True):

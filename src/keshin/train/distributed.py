@@ -104,6 +104,11 @@ class World:
 ALONE = World()
 
 
+def is_first() -> bool:
+    """Whether this is the first of the processes that ``torchrun`` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """The processes that ``torchrun`` started, connected; alone without it."""

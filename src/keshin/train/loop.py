@@ -16,7 +16,7 @@ from keshin.train.distributed import World
 from keshin.train.distributed import world as connected
 from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
 from keshin.train.recipe import Recipe
-from keshin.train.run import MODEL, Run, encoder, export, prepare
+from keshin.train.run import Run, encoder, export, prepare
 from keshin.train.state import STATE, load_state, save_state
 from keshin.train.step import take_step
 
@@ -79,10 +79,9 @@ def _train(
         }
     )
     _loop(run, validators, report)
-    if world.first:
-        export(run)
+    model = export(run)
     world.wait()
-    return output / MODEL
+    return model
 
 
 def _loop(run: Run, validators: Sequence[Validator], report: Report) -> None:
@@ -106,13 +105,14 @@ def _loop(run: Run, validators: Sequence[Validator], report: Report) -> None:
         last = state.step == run.steps
         if state.step % recipe.run.log_every == 0 or last:
             note(record | clock.rates(run.steps - state.step))
-        if first and (state.step % recipe.run.checkpoint_every == 0 or last):
-            save_state(run.output, state, recipe)
-        if first and validators and (state.step % every == 0 or last):
+        if state.step % recipe.run.checkpoint_every == 0 or last:
+            save_state(run.output, state, recipe, run.world)
+        if validators and (state.step % every == 0 or last):
             note(_validate(run, validators))
 
 
 def _validate(run: Run, validators: Sequence[Validator]) -> dict[str, float | int | str]:
     view = encoder(run)
-    found = {name: value for validator in validators for name, value in validator(view)}
+    asked = validators if run.world.first else ()
+    found = {name: value for validator in asked for name, value in validator(view)}
     return {"event": "validation", "step": run.state.step, **found}

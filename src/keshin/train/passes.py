@@ -2,8 +2,8 @@
 
 The losses are computed on the features of the whole batch, cut off from the towers. Their gradients
 then go through the towers: at once if the batch was one part; else each part is computed a second
-time with its graph, as in GradCache (Gao et al. 2021), but for the last one, whose graph is kept. So
-the memory is that of one part, and the gradients are those of the whole batch.
+time with its graph, as in GradCache (Gao et al. 2021), but for the last one, whose graph is kept.
+So the memory is that of one part, and the gradients are those of the whole batch.
 
 Random numbers of a part are drawn from (seed, step, process, part), so both passes draw the same,
 and a run that goes on draws what it would have drawn. Batch normalisation sees the parts, not the
@@ -15,17 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from keshin.encode.torch_model import CLIP
 from keshin.train.distributed import World
+from keshin.train.sharding import scalars, shard
 
 TEXT_GROUP = 96
 """Captions of similar length that are encoded together."""
@@ -39,7 +42,7 @@ Group = tuple[Tensor, Tensor]
 
 
 class Towers(nn.Module):
-    """All that is trained, as one function of a batch: what the processes share the gradients of."""
+    """All that is trained, as one function of a batch; the processes share its gradients."""
 
     def __init__(self, model: CLIP, head: nn.Linear | None = None, *, plain: bool = False) -> None:
         super().__init__()
@@ -66,10 +69,15 @@ class Towers(nn.Module):
         return features
 
 
-def shared(towers: Towers, device: torch.device, world: World) -> nn.Module:
-    """The same for several processes: PyTorch adds up their gradients while they are computed."""
+def shared(towers: Towers, device: torch.device, world: World, *, pieces: bool) -> nn.Module:
+    """The same for several processes: PyTorch adds up their gradients while they are computed.
+
+    With ``pieces`` each process holds a part of the weights only; see ``sharding``.
+    """
     if world.size == 1:
         return towers
+    if pieces:
+        return shard(towers, device, world)
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(towers, device_ids=ids, broadcast_buffers=False)
 
@@ -141,6 +149,14 @@ class Passes:
                     pairs.append((output, grad * self.world.size))  # since they are averaged
                 torch.autograd.backward([p[0] for p in pairs], [p[1] for p in pairs])
             self._kept = {}
+        self._share_scalars()
+
+    def _share_scalars(self) -> None:
+        """Shards leave single numbers alone; what the processes found for them is averaged here."""
+        if isinstance(self.towers, FSDPModule):
+            for parameter in scalars(self.towers):
+                if parameter.grad is not None:
+                    parameter.grad = self.world.sum(parameter.grad) / self.world.size
 
     def _run(self, number: int, part: Part) -> Features:
         words = np.random.SeedSequence((*self.seeds, number)).generate_state(2)
@@ -149,11 +165,14 @@ class Passes:
             found: Features = self.towers(part.pixels(), part.groups)
         return {**found, "texts": found["texts"][part.order]}
 
-    def _sharing(self, now: bool) -> AbstractContextManager[object]:
+    @contextmanager
+    def _sharing(self, now: bool) -> Iterator[None]:
         """Gradients are exchanged in the last pass only."""
-        if isinstance(self.towers, DistributedDataParallel) and not now:
-            return self.towers.no_sync()
-        return nullcontext()
+        if isinstance(self.towers, FSDPModule):
+            self.towers.set_requires_gradient_sync(now)
+        waits = isinstance(self.towers, DistributedDataParallel) and not now
+        with self.towers.no_sync() if waits else nullcontext():
+            yield
 
 
 @contextmanager
@@ -173,7 +192,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 def split(count: int, parts: int) -> list[slice]:
     """``count`` rows in so many slices of nearly one size."""
     bounds = np.linspace(0, count, parts + 1).astype(int)
-    return [slice(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
 
 
 def text_groups(

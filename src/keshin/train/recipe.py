@@ -142,6 +142,9 @@ class RunPart(Facts, frozen=True):
     """Steps between validations; 0: only at the end of each epoch."""
     export: Literal["fp32", "fp16"] = "fp32"
     """How the matrices of the finished checkpoint are stored."""
+    shard: bool = False
+    """Cut weights, gradients and optimiser state into pieces over the processes (FSDP2), for towers
+    that one device cannot hold."""
     recompute: bool = False
     """Recompute the blocks of the Transformers in the backward pass, to save memory."""
 

@@ -18,6 +18,7 @@ from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
 from keshin.train.passes import Features, Part, Passes, split, text_groups
 from keshin.train.run import Run
+from keshin.train.sharding import clip
 
 
 def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
@@ -29,7 +30,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
     state.model.train()
     totals = _gradients(run, batch)
     limit = recipe.optim.max_grad_norm or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(list(state.parameters()), limit))
+    norm = clip(state.parameters(), limit, run.world)
     if not math.isfinite(norm) or not all(map(math.isfinite, totals.values())):
         raise TrainingError(
             f"Step {state.step}: the loss ({totals}) or the gradient norm ({norm}) is not finite. "
@@ -131,7 +132,7 @@ def _losses(
     run: Run, batch: Batch, features: Features, targets: Targets, seen: Tensor | None, count: int
 ) -> dict[str, Tensor]:
     """The named losses of one batch, from the features of its pictures and texts."""
-    recipe, world, distill = run.recipe, run.world, run.recipe.distill
+    world, distill = run.world, run.recipe.distill
     images = F.normalize(features["pictures"], dim=-1)
     vectors = F.normalize(features["texts"], dim=-1)
     scale = features["scale"]
