@@ -35,8 +35,8 @@ class Targets:
 
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
-        moved = (tensor.to(device) for tensor in (self.right, self.neutral, self.spare))
-        return Targets(*moved, self.counts)
+        right, neutral, spare = (t.to(device) for t in (self.right, self.neutral, self.spare))
+        return Targets(right, neutral, spare, self.counts)
 
 
 def identity(caption: str) -> int:

@@ -168,10 +168,13 @@ class Passes:
     @contextmanager
     def _sharing(self, now: bool) -> Iterator[None]:
         """Gradients are exchanged in the last pass only."""
-        if isinstance(self.towers, FSDPModule):
-            self.towers.set_requires_gradient_sync(now)
-        waits = isinstance(self.towers, DistributedDataParallel) and not now
-        with self.towers.no_sync() if waits else nullcontext():
+        towers = self.towers
+        if isinstance(towers, FSDPModule):
+            towers.set_requires_gradient_sync(now)
+        if isinstance(towers, DistributedDataParallel) and not now:
+            with towers.no_sync():
+                yield
+        else:
             yield
 
 

@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     )
     named = recipe.run.device
     device = torch.device(best_device() if named == "auto" else named)
-    if device.type == "cuda" and device.index is None:
+    if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local)
     model = CLIP(config) if start is None else _started(config, start)
     # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.

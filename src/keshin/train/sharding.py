@@ -84,5 +84,5 @@ def clip(parameters: Iterable[nn.Parameter], limit: float, world: World) -> floa
 
 
 def _squares(tensors: list[Tensor]) -> Tensor:
-    norms = torch._foreach_norm(tensors) if tensors else []
+    norms = list(torch._foreach_norm(tensors)) if tensors else []
     return torch.stack(norms).square().sum() if norms else torch.zeros(())
