@@ -95,3 +95,19 @@ def test_a_process_without_a_usable_pair_takes_part(tmp_path):
     features = towers(torch.zeros(0, 3, 16, 16), [(ids, ends)])
     assert features["pictures"].shape == features["texts"].shape == (0, 16)
     sum(f.sum() for f in features.values()).backward()
+
+
+def test_patches_are_left_out_while_training_only(tmp_path):
+    path = write_recipe(tmp_path)
+    text = path.read_text(encoding="utf-8") + "[augment]\npatch_dropout = 0.5\n"
+    path.write_text(text, encoding="utf-8")
+    run = prepare(read_recipe(path), tmp_path)
+    tower = run.state.model.visual
+    seen = []
+    tower.transformer.register_forward_pre_hook(lambda m, inputs: seen.append(inputs[0].shape[1]))
+    pixels = torch.randn(2, 3, 16, 16)
+    a, b = tower.train()(pixels), tower(pixels)
+    c, d = tower.eval()(pixels), tower(pixels)
+    assert seen == [9, 9, 17, 17]
+    assert not torch.equal(a, b)
+    assert torch.equal(c, d)

@@ -77,6 +77,8 @@ class AugmentPart(Facts, frozen=True):
     colour: NonNegative = 0.0
     """Brightness, contrast and saturation change by up to this share."""
     grey: Share = 0.0
+    patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
+    """Share of a picture's patches that a ViT does not see (FLIP); finish a run without."""
 
 
 class LossPart(Facts, frozen=True):

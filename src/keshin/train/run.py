@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from msgspec.structs import replace
+from torch import Tensor, nn
 
 from keshin.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from keshin.core.config import FORMAT, Config
+from keshin.core.foreign.positions import fit_positions
 from keshin.core.tokenizer import Tokenizer
 from keshin.encode.encoder import Encoder
 from keshin.encode.torch_model import CLIP
@@ -26,6 +28,7 @@ from keshin.train.state import State
 from keshin.train.teacher import Concepts
 
 MODEL = "model"
+PICTURE_POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
 
 
 @dataclass
@@ -83,6 +86,11 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     model = model.to(device, memory_format=order)  # type: ignore[call-overload]
     if recipe.run.recompute:
         model.recompute()
+    if recipe.augment.patch_dropout and not model.leave_out_patches(recipe.augment.patch_dropout):
+        raise RecipeError(
+            f"augment.patch_dropout is {recipe.augment.patch_dropout}, but this image tower "
+            f"({config.vision.__struct_config__.tag}) has no patches to leave out. Set it to 0."
+        )
     concepts = Concepts(recipe.distill) if recipe.distill else None
     head = None
     if concepts is not None and concepts.recipe.head:
@@ -105,17 +113,35 @@ def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
 
 
 def _started(config: Config, start: Checkpoint) -> CLIP:
-    """The model of a checkpoint that has the recipe's towers."""
-    if (config.vision, config.text, config.embed_dim) != (
-        start.config.vision,
-        start.config.text,
-        start.config.embed_dim,
-    ):
+    """The model of a checkpoint that has the recipe's towers, but perhaps another picture size."""
+    wanted, found = (
+        (c.embed_dim, c.text, replace(c.vision, image_size=config.vision.image_size))
+        for c in (config, start.config)
+    )
+    if wanted != found:
         raise RecipeError(
             f"{start.directory} holds other towers than the recipe's [model]. Copy vision, text "
-            "and embed_dim from its keshin.json, or leave out model.init."
+            "and embed_dim from its keshin.json (image_size may differ), or leave out model.init."
         )
-    return load_model(start)
+    if config.vision.image_size == start.config.vision.image_size:
+        return load_model(start)
+    model = CLIP(config)
+    state = load_model(start).state_dict()
+    for name, value in model.state_dict().items():
+        if name.endswith(PICTURE_POSITIONS) and name in state:
+            state[name] = _resized(state[name], value, config.vision.grid, str(start.directory))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _resized(positions: Tensor, like: Tensor, grid: tuple[int, int], origin: str) -> Tensor:
+    """Picture positions for another grid, with or without one for the class token."""
+    values = positions.numpy()
+    first = len(like) - grid[0] * grid[1]
+    if not first:
+        values = np.concatenate([values[:1], values])
+    fitted = fit_positions(values, grid, origin=origin)
+    return torch.from_numpy(fitted if first else fitted[1:])
 
 
 def averaged(run: Run) -> CLIP:
