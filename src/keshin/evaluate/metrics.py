@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate import ranking as ranks
+from keshin.evaluate import rankings as ranks
 from keshin.evaluate import studies
 from keshin.evaluate.intervals import clustered, effective_bounds, logit_bounds
 from keshin.evaluate.studies import Study

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate import ranking as ranks
+from keshin.evaluate import rankings as ranks
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -88,7 +88,7 @@ def per_class_study(targets: IntArray, right: FloatArray, classes: int) -> Study
     value = float(recalls.mean())
     likely = (hits + 2 * value) / (counts + 2)
     position = np.searchsorted(found, targets)
-    # Within a class of n the mean itself takes one of n degrees; a class of one has only the others.
+    # Within a class of n the mean takes one of n degrees; a class of one has only the others.
     alone = counts[position] == 1
     residual = np.where(
         alone,
