@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate import rankings as ranks
+from keshin.evaluate.rankings import Ranked, Weighted
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -36,7 +36,7 @@ class Study:
     perfect: float
     """How many pictures a value of 0 or 1 rests on."""
     chance: float
-    weighted: ranks.Weighted
+    weighted: Weighted
     """(b, n) weights of the pictures -> (b,) values: what a bootstrap needs."""
     misses: float = math.inf
     """About how many pictures keep the value from 0 or 1, where few make the variance doubtful."""
@@ -141,8 +141,8 @@ def mean_per_class_study(targets: IntArray, scores: FloatArray) -> Study:
 
 
 def ranked_study(
-    rank: Callable[[IntArray, FloatArray], ranks.Ranked],
-    weigh: Callable[[IntArray, FloatArray], ranks.Weighted],
+    rank: Callable[[IntArray, FloatArray], Ranked],
+    weigh: Callable[[IntArray, FloatArray], Weighted],
     *,
     area: bool,
 ) -> Callable[[IntArray, FloatArray], Study]:

@@ -161,28 +161,28 @@ def bootstrap(
 
 def _parts(
     values: FloatArray, index: IntArray, groups: IntArray | None
-) -> tuple[FloatArray, IntArray]:
-    """What each drawn thing adds to the mean of means, and the stratum that it is drawn in."""
+) -> tuple[FloatArray, float, float]:
+    """What each drawn thing adds to the mean of means; degrees of freedom; how short the
+    bootstrap's variance is: by (n - 1) / n in each stratum."""
     sizes = np.bincount(index)
     centred = values - (np.bincount(index, values) / sizes)[index]
-    influence = np.asarray(centred / sizes[index] / len(sizes))
+    influence = np.asarray(centred / sizes[index] / len(sizes), np.float64)
     if groups is None:
-        return influence, index
+        short = float(np.mean((np.maximum(sizes, 2) - 1) / np.maximum(sizes, 2)))
+        return influence, float(max(sizes.sum() - len(sizes), 1)), short
     _, group = np.unique(groups, return_inverse=True)
-    return np.bincount(group, influence), np.zeros(int(group.max()) + 1, np.int64)
+    _, degrees = clustered(influence, groups)
+    sums = np.asarray(np.bincount(group, influence), np.float64)
+    return sums, degrees, degrees / (degrees + 1)
 
 
 def _percentiles(
-    draws: FloatArray, value: float, influence: FloatArray, strata: IntArray
+    draws: FloatArray, value: float, influence: FloatArray, degrees: float, short: float
 ) -> tuple[float, float]:
     """Percentiles, corrected for bias and skewness (BCa: Efron, 1987) and moved out as Student's
-    interval is (Hesterberg, 2015): a bootstrap's variance is short by (n - 1) / n in each stratum.
-    """
+    interval is (Hesterberg, 2015)."""
     stats = require("scipy.stats", extra="eval")
-    sizes = np.bincount(strata)
-    sizes = sizes[sizes > 0]
-    short = float(np.mean((np.maximum(sizes, 2) - 1) / np.maximum(sizes, 2)))
-    out = quantile(float(max(sizes.sum() - len(sizes), 1))) / math.sqrt(short)
+    out = quantile(degrees) / math.sqrt(short)
     spread = float(np.square(influence).sum())
     skew = float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
     below = float((draws < value).mean() + (draws == value).mean() / 2)
@@ -196,6 +196,12 @@ def _stratum_means(
     values: FloatArray, index: IntArray, draws: int, rng: np.random.Generator
 ) -> FloatArray:
     """(draws,) means of the strata's resampled means."""
+    distinct, which = np.unique(values, return_inverse=True)
+    if len(distinct) == 2:  # right or wrong: all strata at once
+        sizes = np.bincount(index)
+        shares = np.minimum(np.bincount(index, which) / sizes, 1.0)
+        high = rng.binomial(sizes, shares, (draws, len(sizes))) / sizes
+        return np.asarray((distinct[0] + (distinct[1] - distinct[0]) * high).mean(axis=1))
     total = np.zeros(draws)
     order = np.argsort(index, kind="stable")
     for own in np.split(values[order], np.flatnonzero(np.diff(index[order])) + 1):
@@ -208,7 +214,7 @@ def _stratum_means(
             number = min(step, draws - start)
             rows = rng.integers(0, len(own), (number, len(own)), np.int32)
             total[start : start + number] += own[rows].mean(axis=1)
-    return total / (index.max() + 1)
+    return np.asarray(total / (index.max() + 1), np.float64)
 
 
 def _group_means(
@@ -222,7 +228,8 @@ def _group_means(
     np.add.at(sizes, (group, index), 1)
     parts = resamples(number, draws=draws, seed=seed) if draws else [np.ones((1, number))]
     with np.errstate(invalid="ignore"):  # a stratum that was not drawn is not counted
-        return np.concatenate([np.nanmean((w @ sums) / (w @ sizes), axis=1) for w in parts])
+        means = [np.nanmean((w @ sums) / (w @ sizes), axis=1) for w in parts]
+    return np.asarray(np.concatenate(means), np.float64)
 
 
 def mcnemar(first: BoolArray, second: BoolArray) -> Comparison:
@@ -283,8 +290,7 @@ def paired_bootstrap(
     labels = np.zeros(count, np.int64)
     if strata is not None:
         labels = np.unique(strata, return_inverse=True)[1].astype(np.int64)
-    influence, things = _parts(np.zeros(count), labels, groups)
-    low, high = _percentiles(differences, value, influence, things)
+    low, high = _percentiles(differences, value, *_parts(np.zeros(count), labels, groups))
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     p = min(1.0, 2 * float(beyond + 1) / (len(differences) + 1))
     return Comparison(value, low, high, p, f"paired bootstrap, {draws} draws")
