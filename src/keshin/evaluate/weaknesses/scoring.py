@@ -1,0 +1,114 @@
+"""From cosines to figures.
+
+Shares have Wilson's interval. Two pictures of a pair are not independent, so a pair counts as one:
+the mean of n pair scores between 0 and 1 varies at most as much as n answers of yes or no with the
+same mean, which makes Wilson's interval with n pairs too wide, never too narrow. It does not shrink
+to nothing where all are right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from keshin.evaluate.weaknesses.questions import Choice, Pair, Scores
+from keshin.evaluate.weaknesses.results import Figure, Level
+
+Flags = npt.NDArray[np.bool_]
+Z = 1.959963984540054
+DRAWS = 2000
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of ``count``; (0, 1) if there are none."""
+    if not count:
+        return 0.0, 1.0
+    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
+    half = Z / (1 + Z * Z / count)
+    half *= math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    # with all or none right the bound is that value itself, which rounding may miss
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
+
+
+def share(name: str, values: npt.NDArray[np.floating] | Flags, chance: float) -> Figure:
+    """The mean of (n,) values between 0 and 1, each of its own picture or pair."""
+    mean = float(np.mean(values)) if len(values) else 0.0
+    return Figure(name, mean, *wilson(mean, len(values)), chance, len(values))
+
+
+def difference(name: str, one: Flags, other: Flags) -> Figure:
+    """Share of ``one`` minus share of ``other``, (n,) each, on the same pictures; chance is 0.
+
+    The interval joins Wilson's two with the correlation of the answers (Newcombe 1998, method 10
+    without its continuity correction).
+    """
+    n = len(one)
+    if not n:
+        return Figure(name, 0.0, -1.0, 1.0, 0.0, 0, "difference")
+    p, q = float(one.mean()), float(other.mean())
+    (low1, high1), (low2, high2) = wilson(p, n), wilson(q, n)
+    spread = math.sqrt(p * (1 - p) * q * (1 - q))
+    phi = (float((one & other).mean()) - p * q) / spread if spread else 0.0
+    down, up = (p - low1, high2 - q), (high1 - p, q - low2)
+    low, high = (math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b)) for a, b in (down, up))
+    return Figure(name, p - q, p - q - low, p - q + high, 0.0, n, "difference")
+
+
+def mean(name: str, values: npt.NDArray[np.floating], chance: float, unit: str) -> Figure:
+    """The mean of any (n,) values, with a bootstrap (its draws have a seed of their own)."""
+    rng = np.random.default_rng(0)
+    draws = values[rng.integers(0, len(values), (DRAWS, len(values)))].mean(axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Figure(name, float(values.mean()), float(low), float(high), chance, len(values), unit)
+
+
+def right(choices: Sequence[Choice], scores: Scores) -> Flags:
+    """(n,) whether the right candidate is the nearest. One that is equal to it is not beaten."""
+    answers = np.array([choice.answer for choice in choices])
+    rows = np.arange(len(answers))
+    others = scores.copy()
+    others[rows, answers] = -np.inf
+    return np.asarray(scores[rows, answers] > others.max(axis=1))
+
+
+def accuracy(name: str, choices: Sequence[Choice], scores: Scores) -> Figure:
+    """Of choices; chance is one of the candidates."""
+    return share(name, right(choices, scores), 1 / scores.shape[1])
+
+
+def levels(
+    asked: Sequence[Choice] | Sequence[Pair],
+    values: npt.NDArray[np.floating] | Flags,
+    figure: Callable[[npt.NDArray[np.floating] | Flags], Figure],
+) -> tuple[Level, ...]:
+    """A figure for each kind of scene, in the order in which they first come."""
+    kinds = np.array([one.level for one in asked])
+    return tuple(
+        Level(kind, figure(values[kinds == kind])) for kind in dict.fromkeys(kinds.tolist())
+    )
+
+
+def phrase_right(s: Scores) -> npt.NDArray[np.floating]:
+    """(n, 2, 2) -> (n,) for how many of the two scenes the right phrase is nearer: 0, 0.5 or 1.
+
+    Whatever is preferred without looking at the picture has exactly 0.5.
+    """
+    return np.asarray(((s[:, 0, 0] > s[:, 0, 1]) * 1.0 + (s[:, 1, 1] > s[:, 1, 0])) / 2)
+
+
+def matched(s: Scores) -> Flags:
+    """(n,) whether the right way to match beats the wrong one; chance is 1/2. No liking for one
+    phrase or one scene counts."""
+    return np.asarray(s[:, 0, 0] + s[:, 1, 1] > s[:, 0, 1] + s[:, 1, 0])
+
+
+def winoground(s: Scores) -> tuple[Flags, Flags, Flags]:
+    """(n,) text, image and group score (Thrush and others 2022, section 3.2): the right phrase is
+    nearer to both scenes (chance 1/4), the right scene to both phrases (1/4), all of it (1/6)."""
+    text = (s[:, 0, 0] > s[:, 0, 1]) & (s[:, 1, 1] > s[:, 1, 0])
+    image = (s[:, 0, 0] > s[:, 1, 0]) & (s[:, 1, 1] > s[:, 0, 1])
+    return np.asarray(text), np.asarray(image), np.asarray(text & image)
