@@ -27,7 +27,7 @@ from keshin.evaluate.weaknesses.label_pictures import Progress, Seen, on_picture
 from keshin.evaluate.weaknesses.results import LabelPair, LabelReport, Words
 from keshin.evaluate.weaknesses.scoring import share
 from keshin.evaluate.weaknesses.tables import prompts, things
-from keshin.evaluate.weaknesses.verdicts import ABILITY, UNKNOWN, passes, words
+from keshin.evaluate.weaknesses.verdicts import ABILITY, unjudged, words
 
 SPLITS = 24
 PERCENTILE = 95
@@ -71,8 +71,8 @@ def compare(
     order = np.lexsort((texts.distances[rows, columns] / bound[rows, columns], ~(same | blind)))
     listed = order[: min(max(SHOWN, int((same | blind).sum())), LISTED)]
     counts = {"same": int(same.sum()), "compared": len(rows), "blind": int(blind.sum())}
-    key = UNKNOWN if not passes(known) else "some" if same.any() else "can"
-    sentence = _filled(words().said("labels", key), counts)
+    key = unjudged(known) or ("some" if same.any() else "can")
+    sentence = _filled(words().said("labels", key, known), counts)
     return LabelReport(
         labels=k,
         compared=len(rows),

@@ -43,7 +43,7 @@ def page(report: Report, *, language: str = "en") -> str:
             "asks": finding.asks.of(language),
             "said": finding.said.of(language),
             "control": finding.control_asks.of(language),
-            "bars": _bars(finding),
+            "bars": _bars(finding, language),
             "examples": [
                 ("data:image/png;base64," + base64.b64encode(png(scene, SIDE)).decode(), text)
                 for scene, text in tasks[finding.task].example(
@@ -66,6 +66,7 @@ def page(report: Report, *, language: str = "en") -> str:
             count=report.count,
         ),
         findings=findings,
+        label_rows=report.labels.table(language) if report.labels else [],
         labels_said=report.labels.said.of(language) if report.labels else "",
         percent=percent,
         interval=interval,
@@ -74,13 +75,16 @@ def page(report: Report, *, language: str = "en") -> str:
     return text
 
 
-def _bars(finding: Finding) -> list[dict[str, Any]]:
+def _bars(finding: Finding, language: str) -> list[dict[str, Any]]:
     """The main figure, its kinds of scenes, the others and the control, each with its place."""
     rows = [(finding.main, "main", finding.main.name)]
     rows += [(level.figure, "level", level.name) for level in finding.levels]
     rows += [(figure, "other", figure.name) for figure in finding.others]
     rows += [(finding.control, "control", finding.control.name)]
-    return [{"figure": f, "role": role, "name": name, **_places(f)} for f, role, name in rows]
+    return [
+        {"figure": figure, "role": role, "name": words().name(name, language), **_places(figure)}
+        for figure, role, name in rows
+    ]
 
 
 def _places(figure: Figure) -> dict[str, float | None]:

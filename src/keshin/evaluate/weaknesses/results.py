@@ -114,7 +114,7 @@ class LabelReport(msgspec.Struct, frozen=True):
                 "上限" if japanese else "one label at most": f"{pair.limit:.4f}",
                 "判定" if japanese else "by text": KINDS[pair.verdict].of(language),
                 "写真" if japanese else "on pictures": (
-                    f"{percent(pair.accuracy)} [{interval(pair.accuracy)}]"
+                    f"{percent(pair.accuracy)} [{interval(pair.accuracy, language)}]"
                     if pair.accuracy
                     else "–"
                 ),
@@ -148,7 +148,7 @@ class Report(msgspec.Struct, frozen=True):
                     (
                         finding.title.of(language),
                         percent(finding.main),
-                        interval(finding.main),
+                        interval(finding.main, language),
                         percent(finding.main, finding.main.chance),
                         percent(finding.control),
                         finding.said.of(language),
@@ -207,8 +207,9 @@ def percent(figure: Figure, value: float | None = None) -> str:
     return f"{shown:.2f}"
 
 
-def interval(figure: Figure) -> str:
+def interval(figure: Figure, language: str = "en") -> str:
     """The interval for people."""
+    to = "〜" if language == "ja" else " to "
     if figure.unit in ("share", "difference"):
-        return f"{100 * figure.low:.1f} to {100 * figure.high:.1f}"
-    return f"{figure.low:.2f} to {figure.high:.2f}"
+        return f"{100 * figure.low:.1f}{to}{100 * figure.high:.1f}"
+    return f"{figure.low:.2f}{to}{figure.high:.2f}"

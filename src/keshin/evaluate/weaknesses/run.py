@@ -96,7 +96,7 @@ def judge(encoder: Encoder, task: Task, *, seed: int, count: int, progress: Prog
         title=said.title,
         asks=said.asks,
         verdict=key,
-        said=words().said(task.key, key),
+        said=words().said(task.key, key, judged.control),
         main=judged.main,
         control=judged.control,
         control_asks=said.control,

@@ -12,14 +12,15 @@ from functools import cache
 
 import msgspec
 
-from keshin.evaluate.weaknesses.results import Figure, Words
+from keshin.evaluate.weaknesses.results import Figure, Words, percent
 from keshin.evaluate.weaknesses.tables import read_table
 
 MARGIN = 0.5
 """How far from chance to 1 an ability must reach to be called one."""
 STRONG = 0.25
 """From which share of answers an effect is called strong."""
-UNKNOWN = "unknown"
+UNKNOWN, UNSURE = "unknown", "unsure"
+"""Of a control that is not passed: it fails, or it is not clear whether it does."""
 Rule = tuple[str, Callable[[Figure], bool]]
 
 
@@ -53,11 +54,16 @@ def passes(control: Figure) -> bool:
     return control.low >= bar(control)
 
 
+def unjudged(control: Figure) -> str:
+    """Why nothing can be said; empty if the control is passed."""
+    if passes(control):
+        return ""
+    return UNKNOWN if control.high < bar(control) else UNSURE
+
+
 def verdict(scale: str, main: Figure, control: Figure) -> str:
-    """The key of the first rule that holds, or ``unknown`` if the control is not passed."""
-    if not passes(control):
-        return UNKNOWN
-    return next(key for key, holds in RULES[scale] if holds(main))
+    """The key of the first rule that holds; what a control says that is not passed comes first."""
+    return unjudged(control) or next(key for key, holds in RULES[scale] if holds(main))
 
 
 class TaskWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,11 +81,21 @@ class AllWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     verdicts: dict[str, Words]
     page: dict[str, Words]
+    figures: dict[str, str]
+    """English names of figures and kinds of scenes to Japanese ones."""
     tasks: dict[str, TaskWords]
 
-    def said(self, task: str, key: str) -> Words:
-        """The sentence for a verdict of a task."""
-        return self.tasks[task].said.get(key, self.verdicts[key])
+    def name(self, name: str, language: str) -> str:
+        """The name of a figure or a kind of scene."""
+        return self.figures[name] if language == "ja" else name
+
+    def said(self, task: str, key: str, control: Figure) -> Words:
+        """The sentence for a verdict of a task; that of a failed control says by how much."""
+        said = self.tasks[task].said.get(key) or self.verdicts[key]
+        if key not in (UNKNOWN, UNSURE):
+            return said
+        numbers = {"control": percent(control), "bar": percent(control, bar(control))}
+        return Words(en=said.en.format(**numbers), ja=said.ja.format(**numbers))
 
 
 @cache

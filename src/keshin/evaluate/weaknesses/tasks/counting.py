@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
+import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.errors import KeshinError
-from keshin.evaluate.weaknesses import scoring
 from keshin.evaluate.weaknesses.outlines import reach
 from keshin.evaluate.weaknesses.questions import Answers, Choice, Judged, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene
@@ -59,11 +59,11 @@ def judge(questions: Questions, answers: Answers) -> Judged:
     truth = np.array([choice.answer for choice in asked])
     off = np.abs(scores.argmax(axis=1) - truth)
     exact = scoring.right(asked, scores)
-    small = truth < 4
+    small = truth < 3
     others = [
         scoring.share("within one", off <= 1, WITHIN_ONE),
         scoring.mean("missed by", off.astype(float), MISSED_BY, "things"),
-        scoring.share("one to four only", exact[small], 1 / MOST),
+        scoring.share("one to three only", exact[small], 1 / MOST),
     ]
     if questions.choices["sides"]:
         sides = questions.choices["sides"], answers.choices["sides"]

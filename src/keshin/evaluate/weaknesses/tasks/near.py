@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keshin.evaluate.weaknesses import scoring
+import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene
 from keshin.evaluate.weaknesses.tables import Names, a, prompts, things

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keshin.evaluate.weaknesses import scoring
+import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Scores, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene
 from keshin.evaluate.weaknesses.tables import Names, a, prompts, things

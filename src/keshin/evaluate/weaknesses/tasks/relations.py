@@ -6,7 +6,7 @@ things but not how they stand is right in half of the questions, whatever else i
 
 from __future__ import annotations
 
-from keshin.evaluate.weaknesses import scoring
+import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Task
 from keshin.evaluate.weaknesses.scenes import HORIZON, Scene
 from keshin.evaluate.weaknesses.tables import Names, a, prompts, things

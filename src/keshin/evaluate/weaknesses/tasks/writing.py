@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keshin.evaluate.weaknesses import scoring
+import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Choice, Judged, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene, Writing
 from keshin.evaluate.weaknesses.tables import Colour, Names, a, prompts, things
