@@ -93,6 +93,8 @@ def weaknesses(
         from keshin.errors import require
 
         require("jinja2", extra="eval")  # before the work, not after it
+        if not page.absolute().parent.is_dir():
+            raise click.UsageError(f"There is no folder '{page.parent}' for the report.")
     given = labels_from_text(labels) if labels is not None else None
     given = labels_from_file(labels_file) if labels_file is not None else given
     with Bar() as bar:

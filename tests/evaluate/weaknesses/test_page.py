@@ -23,20 +23,21 @@ def report(tiny_checkpoint):
     return weaknesses(fake(config), make_labels([EVIL, "a & b", "猫"]), count=20)
 
 
-class Wellformed(HTMLParser):
-    VOID = {"meta", "img", "link", "br", "rect", "line", "circle"}
+VOID = {"meta", "img", "link", "br", "rect", "line", "circle"}
 
+
+class Wellformed(HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.sources = [], []
 
     def handle_starttag(self, tag, attrs):
         self.sources += [value for key, value in attrs if key in ("src", "href")]
-        if tag not in self.VOID:
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        if tag not in self.VOID:
+        if tag not in VOID:
             assert self.open.pop() == tag
 
 

@@ -58,6 +58,8 @@ def weaknesses(
     encoder = model.encoder if isinstance(model, Model) else model
     if count < LEAST:
         raise KeshinError(f"A count of {count} tells nothing. Give at least {LEAST}.")
+    if seed < 0:
+        raise KeshinError(f"A seed of {seed} cannot be used. Give 0 or more.")
     known = {task.key: task for task in TASKS}
     for key in tasks or ():
         if key not in known:
