@@ -87,6 +87,16 @@ def test_examples_can_be_painted(task):
         np.testing.assert_array_equal(pixels, scene.paint())
 
 
+@each_task
+def test_flat_things_lie_within_the_picture(task):
+    for scene in questions_of(task, 0, 100).scenes():
+        for item in scene.items:
+            if item.what in OUTLINES:
+                far = item.size * reach(item.what)
+                assert far <= min(item.x, item.y), item
+                assert max(item.x, item.y) <= 1 - far, item
+
+
 @pytest.mark.parametrize("name", OUTLINES)
 def test_outlines_have_area_one(name):
     assert area(unit(name)) == pytest.approx(1)

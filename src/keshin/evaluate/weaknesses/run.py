@@ -12,7 +12,7 @@ from keshin import __version__
 from keshin.api import Model
 from keshin.classify import Labels, make_labels
 from keshin.encode.encoder import Encoder
-from keshin.errors import KeshinError
+from keshin.errors import KeshinError, require
 from keshin.evaluate.weaknesses.asking import ask
 from keshin.evaluate.weaknesses.labels import compare
 from keshin.evaluate.weaknesses.questions import Questions, Task
@@ -53,8 +53,9 @@ def weaknesses(
         progress: called with a task's key, how many of its pictures are done, and of how many.
 
     Raises ``KeshinError`` for an unknown task or too few questions, ``LabelError`` and
-    ``DataError`` for labels and pictures that cannot be used.
+    ``DataError`` for labels and pictures that cannot be used, ``MissingExtra`` without SciPy.
     """
+    require("scipy", extra="eval")  # before the work, not in the midst of it
     encoder = model.encoder if isinstance(model, Model) else model
     if count < LEAST:
         raise KeshinError(f"A count of {count} tells nothing. Give at least {LEAST}.")

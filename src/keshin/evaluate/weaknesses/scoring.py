@@ -8,30 +8,22 @@ to nothing where all are right.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from keshin.evaluate.intervals import score_bounds
+from keshin.evaluate.uncertainty import bootstrap, mcnemar
 from keshin.evaluate.weaknesses.questions import Choice, Pair, Scores
 from keshin.evaluate.weaknesses.results import Figure, Level
 
 Flags = npt.NDArray[np.bool_]
-Z = 1.959963984540054
-DRAWS = 2000
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
     """The 95 % interval of a share of ``count``; (0, 1) if there are none."""
-    if not count:
-        return 0.0, 1.0
-    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    half = Z / (1 + Z * Z / count)
-    half *= math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    # with all or none right the bound is that value itself, which rounding may miss
-    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
+    return score_bounds(share, count) if count else (0.0, 1.0)
 
 
 def share(name: str, values: npt.NDArray[np.floating] | Flags, chance: float) -> Figure:
@@ -43,27 +35,18 @@ def share(name: str, values: npt.NDArray[np.floating] | Flags, chance: float) ->
 def difference(name: str, one: Flags, other: Flags) -> Figure:
     """Share of ``one`` minus share of ``other``, (n,) each, on the same pictures; chance is 0.
 
-    The interval joins Wilson's two with the correlation of the answers (Newcombe 1998, method 10
-    without its continuity correction).
+    The interval is Tango's, of paired answers (``keshin.evaluate.uncertainty.mcnemar``).
     """
-    n = len(one)
-    if not n:
+    if not len(one):
         return Figure(name, 0.0, -1.0, 1.0, 0.0, 0, "difference")
-    p, q = float(one.mean()), float(other.mean())
-    (low1, high1), (low2, high2) = wilson(p, n), wilson(q, n)
-    spread = math.sqrt(p * (1 - p) * q * (1 - q))
-    phi = (float((one & other).mean()) - p * q) / spread if spread else 0.0
-    down, up = (p - low1, high2 - q), (high1 - p, q - low2)
-    low, high = (math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b)) for a, b in (down, up))
-    return Figure(name, p - q, p - q - low, p - q + high, 0.0, n, "difference")
+    found = mcnemar(one, other)
+    return Figure(name, found.difference, found.low, found.high, 0.0, len(one), "difference")
 
 
 def mean(name: str, values: npt.NDArray[np.floating], chance: float, unit: str) -> Figure:
-    """The mean of any (n,) values, with a bootstrap (its draws have a seed of their own)."""
-    rng = np.random.default_rng(0)
-    draws = values[rng.integers(0, len(values), (DRAWS, len(values)))].mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Figure(name, float(values.mean()), float(low), float(high), chance, len(values), unit)
+    """The mean of any (n,) values, with a bootstrap."""
+    found = bootstrap(values)
+    return Figure(name, found.value, found.low, found.high, chance, len(values), unit)
 
 
 def right(choices: Sequence[Choice], scores: Scores) -> Flags:

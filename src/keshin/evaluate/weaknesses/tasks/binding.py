@@ -61,7 +61,7 @@ def _scenes(
     rng: Random, given: tuple[Thing, Thing], changed: tuple[Thing, Thing], *, solid: bool
 ) -> tuple[Scene, Scene]:
     """The same places and sizes, the colours exchanged."""
-    size = float(rng.uniform(0.28, 0.36)) if solid else float(rng.uniform(0.2, 0.28))
+    size = float(rng.uniform(0.28, 0.36)) if solid else float(rng.uniform(0.18, 0.25))
     y = [float(place) for place in rng.uniform(0.55, 0.7, 2)]
     x = float(rng.uniform(0.24, 0.3)), float(rng.uniform(0.7, 0.76))
     order = [int(side) for side in rng.permutation(2)]

@@ -45,7 +45,7 @@ def example(questions: Questions) -> list[tuple[Scene, str]]:
 def _pair(rng: Random, one: str, other: str, colour: str) -> Pair:
     """The same place, area, colour and angle; only the shape differs."""
     x, y = (float(place) for place in rng.uniform(0.42, 0.58, 2))
-    size, angle = float(rng.uniform(0.32, 0.5)), float(rng.uniform(-0.15, 0.15))
+    size, angle = float(rng.uniform(0.3, 0.44)), float(rng.uniform(-0.15, 0.15))
     behind = ground(rng)
 
     def scene(what: str) -> Scene:

@@ -124,7 +124,7 @@ def _overlapping(rng: Random, one: Thing, other: Thing, *, covers: bool) -> tupl
 
 def _beside(rng: Random, one: Thing, other: Thing, *, upright: bool) -> tuple[Scene, Scene]:
     """Two flat shapes on a line across or down, a little askew."""
-    sizes = [float(size) for size in rng.uniform(0.2, 0.3, 2)]
+    sizes = [float(size) for size in rng.uniform(0.18, 0.25, 2)]
     places = float(rng.uniform(0.24, 0.3)), float(rng.uniform(0.7, 0.76))
     across = [float(place) for place in rng.uniform(0.44, 0.56, 2)]
     colour = ground(rng)
