@@ -67,11 +67,11 @@ def weaknesses(
             raise KeshinError(f"There is no task '{key}'. There are: {', '.join(known)}.")
     chosen = [known[key] for key in tasks] if tasks is not None else list(TASKS)
     say: Progress = progress or (lambda task, done, of: None)
-    findings = tuple(judge(encoder, task, seed=seed, count=count, progress=say) for task in chosen)
-    report = None
+    report = None  # labels first: what is wrong with them is said before the long part
     if labels is not None or pictures is not None:
         given = labels if isinstance(labels, Labels) or labels is None else make_labels(labels)
         report = compare(encoder, given, pictures, seed=seed, progress=say)
+    findings = tuple(judge(encoder, task, seed=seed, count=count, progress=say) for task in chosen)
     return Report(
         encoder.config.name, encoder.fingerprint, __version__, seed, count, findings, report
     )
