@@ -61,7 +61,7 @@ def of_precision(rng):
     truth, scores, shift, wide = normals(
         rng, *np.random.default_rng(rng.integers(2**32)).multinomial(count, [share, 1 - share])
     )
-    recall = (np.arange(20000) + 0.5) / 20000
+    recall = (np.arange(4000) + 0.5) / 4000
     false = stats.norm.sf(stats.norm.ppf(1 - recall) * wide + shift)
     expected = (share * recall / (share * recall + (1 - share) * false)).mean()
     return measure("average precision", truth, scores), expected
@@ -150,7 +150,7 @@ def share_inside(case, cases, seed):
 
 @each_case
 def test_covers_about(case):
-    assert 0.9 <= share_inside(case, 150, 1) <= 0.993
+    assert 0.88 <= share_inside(case, 100, 1) <= 1
 
 
 @pytest.mark.slow

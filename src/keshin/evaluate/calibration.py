@@ -169,7 +169,7 @@ def fit_temperature(logits: FloatArray, targets: IntArray) -> Temperature:
     )
     value = math.exp(found.x)
     note = ""
-    if value < 2 * COLDEST:
+    if bool((logits.argmax(axis=1) == targets).all()):
         note = "Every picture is right, so no temperature is too cold. Use more pictures."
     elif value > HOTTEST / 2:
         note = "The scores say nothing of the classes, so no temperature is too hot."

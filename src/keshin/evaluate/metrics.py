@@ -45,6 +45,13 @@ class Measure:
         )
 
 
+def as_columns(scores: FloatArray) -> FloatArray:
+    """Scores (n, k); those of a question of two classes may be (n,), higher for class 1."""
+    scores = np.asarray(scores)
+    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64)
+    return np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
+
+
 @dataclass(frozen=True)
 class Metric:
     """One row of the table of metrics."""
@@ -93,10 +100,7 @@ def study(metric: str, targets: IntArray, scores: FloatArray) -> Study:
     """What ``measure`` and the paired comparisons rest on. Raises ``DataError``."""
     if metric not in METRICS:
         raise DataError(f"There is no metric '{metric}'. Known: {', '.join(METRICS)}.")
-    targets, scores = np.asarray(targets), np.asarray(scores)
-    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64)
-    if scores.ndim == 1:
-        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    targets, scores = np.asarray(targets), as_columns(scores)
     if len(targets) == 0:
         raise DataError(f"There are no pictures to measure the {metric} of.")
     several = METRICS[metric].several and targets.ndim == 2

@@ -87,6 +87,7 @@ def per_class_study(targets: IntArray, right: FloatArray, classes: int) -> Study
     recalls = hits / counts
     value = float(recalls.mean())
     likely = (hits + 2 * value) / (counts + 2)
+    spread = likely * (1 - likely) / counts / number**2
     position = np.searchsorted(found, targets)
     # Within a class of n the mean takes one of n degrees; a class of one has only the others.
     alone = counts[position] == 1
@@ -109,8 +110,8 @@ def per_class_study(targets: IntArray, right: FloatArray, classes: int) -> Study
     return Study(
         value,
         residual / (number * counts[position]),
-        float((likely * (1 - likely) / counts).sum()) / number**2,
-        math.inf,
+        float(spread.sum()),
+        float(spread.sum() ** 2 / (spread**2 / (counts + 1)).sum()) if value % 1 else math.inf,
         number**2 / float((1 / counts).sum()),
         1 / classes,
         weighted,

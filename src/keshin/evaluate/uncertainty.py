@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError, require
 from keshin.evaluate.intervals import Interval, clustered, quantile, wilson
-from keshin.evaluate.metrics import study
+from keshin.evaluate.metrics import as_columns, study
 from keshin.evaluate.rankings import Weighted
 from keshin.evaluate.studies import Study, places
 
@@ -138,11 +138,12 @@ def bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """Mean of a value of each picture, with a bootstrap interval (expanded percentile).
+    """Mean of a value of each picture, with a bootstrap interval (BCa, expanded).
 
     With ``strata`` (n,) it is the mean of the strata's means, each drawn at its own size; with
     ``groups`` (n,) whole groups are drawn. For the metrics of ``METRICS`` use ``measure``: a
-    bootstrap of small classes or few groups is too narrow (docs/decisions.md). Raises ``DataError``.
+    bootstrap of small classes or few groups is too narrow (docs/decisions.md).
+    Raises ``DataError``.
     """
     values = np.asarray(values, np.float64)
     if len(values) == 0 or not np.isfinite(values).all():
@@ -154,29 +155,41 @@ def bootstrap(
     else:
         means = _group_means(values, index, groups, draws, seed)
     value = float(_group_means(values, index, np.arange(len(values)), 0, seed)[0])
-    low, high = _percentiles(means, index if groups is None else _group_strata(groups))
+    low, high = _percentiles(means, value, *_parts(values, index, groups))
     return Interval(value, low, high, f"bootstrap, {draws} draws")
 
 
-def _percentiles(draws: FloatArray, strata: IntArray) -> tuple[float, float]:
-    """Percentiles that are moved out as Student's interval is (Hesterberg, 2015).
+def _parts(
+    values: FloatArray, index: IntArray, groups: IntArray | None
+) -> tuple[FloatArray, IntArray]:
+    """What each drawn thing adds to the mean of means, and the stratum that it is drawn in."""
+    sizes = np.bincount(index)
+    centred = values - (np.bincount(index, values) / sizes)[index]
+    influence = np.asarray(centred / sizes[index] / len(sizes))
+    if groups is None:
+        return influence, index
+    _, group = np.unique(groups, return_inverse=True)
+    return np.bincount(group, influence), np.zeros(int(group.max()) + 1, np.int64)
 
-    A bootstrap's variance is short by (n - 1) / n in each stratum, and its percentiles are those
-    of the normal distribution where Student's are due.
+
+def _percentiles(
+    draws: FloatArray, value: float, influence: FloatArray, strata: IntArray
+) -> tuple[float, float]:
+    """Percentiles, corrected for bias and skewness (BCa: Efron, 1987) and moved out as Student's
+    interval is (Hesterberg, 2015): a bootstrap's variance is short by (n - 1) / n in each stratum.
     """
     stats = require("scipy.stats", extra="eval")
     sizes = np.bincount(strata)
     sizes = sizes[sizes > 0]
-    degrees = float(max(sizes.sum() - len(sizes), 1))
     short = float(np.mean((np.maximum(sizes, 2) - 1) / np.maximum(sizes, 2)))
-    tail = float(stats.norm.cdf(-quantile(degrees) / math.sqrt(short)))
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    out = quantile(float(max(sizes.sum() - len(sizes), 1))) / math.sqrt(short)
+    spread = float(np.square(influence).sum())
+    skew = float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    below = float((draws < value).mean() + (draws == value).mean() / 2)
+    bias = float(stats.norm.ppf(min(max(below, 1 / len(draws)), 1 - 1 / len(draws))))
+    tails = [bias + (bias + q) / max(1 - skew * (bias + q), 0.1) for q in (-out, out)]
+    low, high = np.quantile(draws, stats.norm.cdf(tails))
     return float(low), float(high)
-
-
-def _group_strata(groups: IntArray) -> IntArray:
-    """Groups are drawn as if each were a picture, all in one stratum."""
-    return np.zeros(len(np.unique(groups)), np.int64)
 
 
 def _stratum_means(
@@ -267,10 +280,11 @@ def paired_bootstrap(
     parts = resamples(count, strata=strata, groups=groups, draws=draws, seed=seed)
     differences = np.concatenate([first(weights) - second(weights) for weights in parts])
     differences = differences[np.isfinite(differences)]
-    drawn = (
-        np.zeros(count, np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
-    )
-    low, high = _percentiles(differences, drawn if groups is None else _group_strata(groups))
+    labels = np.zeros(count, np.int64)
+    if strata is not None:
+        labels = np.unique(strata, return_inverse=True)[1].astype(np.int64)
+    influence, things = _parts(np.zeros(count), labels, groups)
+    low, high = _percentiles(differences, value, influence, things)
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     p = min(1.0, 2 * float(beyond + 1) / (len(differences) + 1))
     return Comparison(value, low, high, p, f"paired bootstrap, {draws} draws")
@@ -299,7 +313,7 @@ def compare(
             one.weighted, two.weighted, len(targets), strata=strata, groups=groups
         )
     if metric == "accuracy" and groups is None:
-        right = [places(np.asarray(targets), np.asarray(scores)) == 0 for scores in (first, second)]
+        right = [places(np.asarray(targets), as_columns(scores)) == 0 for scores in (first, second)]
         return mcnemar(right[0], right[1])
     return _by_influence(one, two, groups)
 
