@@ -122,13 +122,14 @@ def _arrive(download: Download, part: Path, progress: Progress, stream: Stream) 
         wanted = Wanted(download.url, download.name, download.size, origin, stream, plain_refusal)
         transfer(wanted, part, progress)
         found = _look(download, part)
-        if found.checked or download.digest is None:
+        if found.checked or not download.digest:
             return found
         part.unlink()
     came = found.sha256 if found and download.sha256 else found.md5 if found else ""
+    published = (download.digest or "")[:12]
     raise DownloadError(
         f"{download.name} arrived twice with the hash {came[:12]}..., published is "
-        f"{download.digest[:12]}... ({sources()[download.origin]}). It was thrown away. Its makers "
+        f"{published}... ({sources()[download.origin]}). It was thrown away. Its makers "
         f"have replaced it, or something between here and {origin} changes files."
     )
 
