@@ -125,6 +125,7 @@ def stanford_cars(root):
         savemat(root / path, {"annotations": np.array([rows], kind)})
         save(root / folder / "00001.jpg", 195)
         save(root / folder / "00002.jpg", 0)
+    savemat(root / "devkit/cars_meta.mat", {"class_names": np.array([known], "O")})
     return {key: [known[195], known[0]] for key in ("train", "test")}
 
 
