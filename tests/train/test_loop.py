@@ -153,12 +153,6 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
 
 
-def test_accumulation_adds_gradients_of_several_batches(tmp_path: Path) -> None:
-    recipe = read_recipe(write_recipe(tmp_path, batch_size="6\naccumulate = 2"))
-    train(recipe, tmp_path / "run")
-    assert len(curve(tmp_path / "run")) == 12  # 4 epochs of 36 pairs, 12 a step
-
-
 def test_bf16_learns_too(tmp_path: Path) -> None:
     recipe = read_recipe(
         write_recipe(tmp_path, pairs=72, epochs="16", batch_size="24", precision='"bf16"')

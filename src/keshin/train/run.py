@@ -17,8 +17,11 @@ from keshin.encode.torch_model import CLIP
 from keshin.encode.torch_towers import TorchTowers, best_device, load_model, to_tensors
 from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
+from keshin.train.distributed import ALONE, World
 from keshin.train.optim import WeightAverage, make_optimizer
+from keshin.train.passes import Towers, shared
 from keshin.train.recipe import Recipe
+from keshin.train.sharding import whole
 from keshin.train.state import State
 from keshin.train.teacher import Concepts
 
@@ -37,16 +40,19 @@ class Run:
     concepts: Concepts | None
     device: torch.device
     state: State
+    towers: nn.Module
+    """The trained parameters as ``passes.Towers``, wrapped where several processes share them."""
+    world: World = ALONE
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         optim = self.recipe.optim
         pairs = optim.epochs * epoch_length(self.pool.sizes)
-        return max(1, int(pairs / (optim.batch_size * optim.accumulate)))
+        return max(1, int(pairs / optim.batch_size))
 
 
-def prepare(recipe: Recipe, output: Path) -> Run:
+def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     """Open the data, learn or load the tokenizer, make the model and the optimiser."""
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
@@ -69,18 +75,25 @@ def prepare(recipe: Recipe, output: Path) -> Run:
     )
     named = recipe.run.device
     device = torch.device(best_device() if named == "auto" else named)
+    if device.type == "cuda" and world.size > 1:
+        device = torch.device("cuda", world.local)
     model = CLIP(config) if start is None else _started(config, start)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.
+    order = torch.contiguous_format if recipe.run.shard else torch.channels_last
+    model = model.to(device, memory_format=order)  # type: ignore[call-overload]
     if recipe.run.recompute:
         model.recompute()
-    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
     concepts = Concepts(recipe.distill) if recipe.distill else None
     head = None
     if concepts is not None and concepts.recipe.head:
         head = nn.Linear(config.embed_dim, concepts.classes).to(device)
-    trained = [*model.parameters(), *(head.parameters() if head is not None else ())]
-    state = State(model, make_optimizer(trained, recipe.optim), average, head)
-    return Run(recipe, output, pool, tokenizer, config, concepts, device, state)
+    # Recomputation must meet the same kernel again, and it happens outside of the forward pass.
+    plain = device.type == "cpu" and not recipe.run.recompute
+    both = Towers(model, head, plain=plain)
+    towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
+    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
+    state = State(model, make_optimizer(both.parameters(), recipe.optim), average, head)
+    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
 
 
 def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
@@ -106,24 +119,33 @@ def _started(config: Config, start: Checkpoint) -> CLIP:
 
 
 def averaged(run: Run) -> CLIP:
-    """The model whose weights are the moving average, or the model itself without one."""
-    if run.state.average is None:
+    """The model whose weights are the moving average, or the model itself without one.
+
+    Called by all processes; the weights are whole.
+    """
+    average = run.state.average
+    if average is None and not run.recipe.run.shard:
         return run.state.model
+    tensors = run.state.model.state_dict() if average is None else average.tensors
     model = CLIP(run.config).to(run.device)
-    model.load_state_dict(run.state.average.tensors)
+    model.load_state_dict(whole(tensors))
     return model
 
 
 def encoder(run: Run) -> Encoder:
-    """The model as it stands, in evaluation mode, for validators."""
+    """The model as it stands, in evaluation mode, for validators; called by all processes."""
     model = averaged(run).eval()
     scale = float(model.logit_scale.detach().exp())
-    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale)
+    bias = float(model.logit_bias.detach()) if run.config.score.kind == "sigmoid" else 0.0
+    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale, bias)
 
 
 def export(run: Run) -> Path:
-    """Write the finished checkpoint to ``output/model``."""
+    """Write the finished checkpoint to ``output/model``; called by all processes."""
+    folder = run.output / MODEL
     tensors = to_tensors(averaged(run))
+    if not run.world.first:
+        return folder
     if run.recipe.run.export == "fp16":
         tensors = {n: t.astype(np.float16) if t.ndim >= 2 else t for n, t in tensors.items()}
-    return save_checkpoint(run.output / MODEL, run.config, tensors, run.tokenizer)
+    return save_checkpoint(folder, run.config, tensors, run.tokenizer)
