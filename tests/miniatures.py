@@ -182,7 +182,7 @@ def oxford_pets(root):
         save(root / f"images/{stem}.jpg", known.index(name))
     write(root / "annotations/trainval.txt", text)
     write(root / "annotations/test.txt", text)
-    return {key: known for key in ("train", "test")}
+    return dict.fromkeys(("train", "test"), known)
 
 
 def caltech101(root):

@@ -414,6 +414,10 @@ def test_the_catalogue(tmp_path):
     assert not rows["country211"].size_is_exact
     assert rows["resisc45"].fetch_bytes is None
     assert rows["imagenet"].state == "by hand"
+    assert rows["imagenet"].fetch_bytes is None
+    assert rows["pcam"].test_bytes == 800875929 + 3040
+    assert rows["pcam"].fetch_bytes > 8e9
+    assert rows["mnist"].test_bytes == 1648877 + 4542
     assert "Register" in rows["imagenet"].how
     assert rows["coco_retrieval"].unchecked == ("caption_datasets.zip",)
     assert sum(row.in_paper for row in rows.values()) == 27

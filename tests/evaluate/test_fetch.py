@@ -7,6 +7,7 @@ import os
 import tarfile
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -107,6 +108,33 @@ def test_a_part_of_an_earlier_run_is_used(server, archive, tmp_path):
     ].checked
     assert server.asked("digits.tgz")[0][1] == "bytes=1000-"
     assert not (own / "unpacking-dead").exists()
+
+
+def test_an_archive_whose_unpacking_ended_is_not_fetched_again(server, archive, tmp_path):
+    own = tmp_path / "digits" / OWN
+    own.mkdir(parents=True)
+    (own / "digits.tgz").write_bytes(archive)
+    dataset = a_set(server, sha256=sha256(archive))
+    assert fetch_dataset(dataset, tmp_path)[0].checked
+    assert server.asked("digits.tgz") == []
+    assert not list(own.glob("*.tgz"))
+
+
+def test_only_what_a_split_needs(server, archive, tmp_path):
+    dataset = a_set(server, sha256=sha256(archive))
+    one, other = dataset.downloads
+    downloads = (
+        msgspec.structs.replace(one, splits=("test",)),
+        msgspec.structs.replace(other, splits=("train",)),
+    )
+    dataset = msgspec.structs.replace(
+        dataset, downloads=downloads, splits={**dataset.splits, "train": dataset.splits["test"]}
+    )
+    assert len(fetch_dataset(dataset, tmp_path, splits=["test"])) == 1
+    assert server.asked("read.me") == []
+    assert left_to_fetch(dataset, tmp_path / "digits", ["test"]) == []
+    with pytest.raises(DataError, match=r"has no split 'dev'"):
+        fetch_dataset(dataset, tmp_path, splits=["dev"])
 
 
 def test_a_wrong_part_is_thrown_away_once(server, archive, tmp_path):

@@ -185,7 +185,7 @@ def how_to_get(dataset: Dataset) -> str:
     """A sentence on how to get a set."""
     if dataset.by_hand:
         return dataset.by_hand
-    size = dataset.download_bytes
+    size = facts.bytes_of(dataset.downloads)
     much = f" ({size / 1e9:.1f} GB)" if size else ""
     return f"`keshin eval {dataset.key} --fetch` downloads it{much}."
 
