@@ -124,7 +124,9 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def downloads_of(self, splits: Sequence[str]) -> tuple[Download, ...]:
         """The files that these splits need. Raises ``DataError`` for one that is not there."""
-        plain_names = {name.partition(":")[0] for name in splits if self.split(name)}
+        for name in splits:
+            self.split(name)
+        plain_names = {name.partition(":")[0] for name in splits}
         return tuple(
             entry for entry in self.downloads if not entry.splits or plain_names & {*entry.splits}
         )
