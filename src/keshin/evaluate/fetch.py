@@ -100,9 +100,8 @@ def _fetch(
             return record
         part = own / (download.name + PART)
         into, file = folder / download.into, own / download.name
-        record = (
-            _look(download, file) if file.is_file() else None
-        )  # left by an unpacking that ended
+        # an archive that is here whole was left by an unpacking that ended
+        record = _look(download, file) if file.is_file() else None
         if record is None or not record.checked:
             record = _arrive(download, part, progress, stream)
             part.replace(file)
