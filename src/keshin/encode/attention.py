@@ -84,9 +84,15 @@ class Stream:
 
 
 def projections(name: str, width: int) -> tuple[Projection, Projection, Projection]:
-    """Those of queries, keys and values, which PyTorch's attention called ``name`` packs."""
+    """Those of queries, keys and values, which PyTorch's attention called ``name`` packs.
+
+    The keys' bias adds the same to all scores of a query, so softmax does not see it: left out.
+    """
     weight, bias = f"{name}.in_proj_weight", f"{name}.in_proj_bias"
-    q, k, v = (Projection(weight, bias, (i * width, (i + 1) * width)) for i in range(3))
+    q, k, v = (
+        Projection(weight, each, (i * width, (i + 1) * width))
+        for i, each in enumerate((bias, "", bias))
+    )
     return q, k, v
 
 
