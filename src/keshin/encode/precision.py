@@ -5,9 +5,10 @@ A layer's weights are stored in one of two forms beside the float32 of the check
 - ``rows``: 8-bit weights with a scale for each output; activations are rounded to 8 bits with a
   scale for each row (token), found while running. The product is one integer matrix product.
 - ``blocks``: 8-bit weights with a scale for each block of inputs; the runtime rounds activations
-  block by block.
+  block by block. Slower, so only ``int8-safe`` and layers that write massive channels use it.
 
-Both leave out the few input channels that are far larger than the rest, which trained Transformers
+Channels that a LayerNorm makes large are shrunk there, and the weights that read them grow by as
+much (Xiao et al. 2022, SmoothQuant). Elsewhere both forms leave out the few input channels that are far larger than the rest, which trained Transformers
 have (Dettmers et al. 2022, LLM.int8, section 3): their columns of the weights stay in float32 and
 their share is added. Which channels those are is found once, when the weights are quantised.
 """
@@ -42,6 +43,11 @@ SMALLEST = 1e-12
 def part(key: str, name: str) -> str:
     """The name under which a part of a quantised layer is stored: ``rows``, ``scale``, ..."""
     return f"{key}#{name}"
+
+
+def in_blocks(arrays: Arrays) -> bool:
+    """Whether a layer is in the form ``blocks``, whose product needs its weights rearranged."""
+    return any(name.endswith("#blocks") for name in arrays)
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,9 @@ BLOCK = 128
 """Inputs that share a scale in the form ``blocks``."""
 SAMPLES = 8
 SMOOTHING = 0.5
-"""How much of a channel's size its weights take over; the rest stays in the activations."""
-TINY = 1e-3
+"""The power of a channel's size, relative to the median's, that its weights take over."""
+MASSIVE = 5.0
+"""A layer writes massive channels if its largest output weighs so many times the median one."""
 ONE = np.ones(1, np.float32)
 
 
@@ -128,8 +129,19 @@ def quantise_linears(
     for key in keys:
         factor = factors.get(watch.sources.get(key, ""), ONE)
         matrix = _matrix(tensors, watch.layers[key]) * factor
-        found |= quantise_linear(key, matrix, largest[key] / factor, form)
+        careful = form == "rows" and key not in watch.sources and is_massive(matrix)
+        found |= quantise_linear(key, matrix, largest[key] / factor, "blocks" if careful else form)
     return found
+
+
+def is_massive(matrix: FloatArray) -> bool:
+    """Whether a layer (outputs, inputs) writes some channels far larger than the others.
+
+    That is the layer that makes the massive channels of a trained Transformer. Its error is the
+    largest of a tower, so it gets scales for blocks of inputs.
+    """
+    largest = np.abs(matrix).max(axis=1)
+    return bool(largest.max() > MASSIVE * np.median(largest))
 
 
 def _matrix(tensors: TensorFile, layer: Projection) -> FloatArray:
@@ -154,21 +166,18 @@ def _smoothed(
     factors: dict[str, FloatArray] = {}
     for norm, keys in readers.items():
         flows = largest[keys[0]]
-        columns = [np.abs(_matrix(tensors, watch.layers[key])).max(axis=0) for key in keys]
-        weights = np.maximum.reduce(columns)
-        factor = smoothing(flows, weights)
-        factors[norm] = factor
+        if len(flows) < FEWEST_INPUTS:
+            continue
+        factor = factors[norm] = smoothing(flows)
         for name, stored in (("weight", "gain"), ("bias", "shift")):
             found[part(norm, stored)] = tensors.read_float32(f"{norm}.{name}") / factor
     return found, factors
 
 
-def smoothing(flows: FloatArray, weights: FloatArray) -> FloatArray:
-    """(inputs,) what to divide each channel by, from the largest of its values and weights."""
-    flows = np.maximum(flows, flows.max() * TINY)
-    weights = np.maximum(weights, weights.max() * TINY)
-    factor = flows**SMOOTHING / weights ** (1 - SMOOTHING)
-    return np.asarray(factor / np.exp(np.log(factor).mean()), np.float32)
+def smoothing(flows: FloatArray) -> FloatArray:
+    """(inputs,) what to divide each channel by: more than 1 where it stands out."""
+    typical = max(float(np.median(flows)), 1e-12)
+    return np.asarray(np.maximum(flows / typical, 1) ** SMOOTHING, np.float32)
 
 
 def quantise_linear(

@@ -27,6 +27,7 @@ from keshin.encode.graph import image_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
 from keshin.encode.prefix_tree import PrefixTree
+from keshin.encode.precision import in_blocks
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
 from keshin.encode.quantized_cache import cache_key, cached
 from keshin.errors import KeshinError
@@ -63,7 +64,7 @@ class OnnxTowers:
     ) -> None:
         self.checkpoint = checkpoint
         self.mode = _checked_mode(mode)
-        self.prepack = prepack or MODES[mode].form == "blocks"  # which needs its own order
+        self.prepack = prepack
         self.cache = cache
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
@@ -131,7 +132,7 @@ class OnnxTowers:
         for entry, value in {
             # Threads that spin while they wait would take a core from those that decode pictures.
             SPINNING: "0",
-            NO_PREPACKING: "0" if self.prepack else "1",
+            NO_PREPACKING: "0" if self.prepack or in_blocks(arrays) else "1",
             WEIGHTS_FOLDER: str(folder),
             EXACT_PRODUCTS: "0" if sums_in_32_bits() else "1",
         }.items():
