@@ -164,8 +164,8 @@ def load(
             them (OpenCLIP, transformers, OpenAI). The name of a model that is here wins over a
             folder of the same name; write ``./mini`` for the folder.
         mode: ``fp32``, the reference; ``int8-safe``, weights in blocks of 8 bits; ``int8``, the
-            fastest on a processor; ``bf16`` with PyTorch or OpenVINO. ``keshin info --fidelity`` measures how
-            far a mode is from the reference.
+            fastest on a processor; ``bf16`` with PyTorch or OpenVINO. ``keshin info --fidelity``
+            measures how far a mode is from the reference.
         facts: what the files of a folder do not state (docs/concepts/checkpoint.md), or the name
             of a release whose facts they are.
         download: fetch a model that is not on this machine; without it nothing is fetched.

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_graph import basic, formula, pixels, pooled, resnet, roberta, sheet, stored, text, vit
+from test_graph import basic, formula, pixels, pooled, resnet, roberta, sheet, stored, text
 
 import keshin
 from keshin.core.checkpoint import expected_shapes

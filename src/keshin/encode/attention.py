@@ -1,8 +1,8 @@
 """Transformers as ONNX graphs: attention of all tokens or of one, and pre-norm blocks.
 
-A stream of tokens is two-dimensional, one row a token, and becomes (length, batch, width) or (batch,
-length, width) where tokens meet: a ``Stream`` says how its rows lie. With the length first, runtimes
-read the heads where they lie, without copies. Shape letters as in ``blocks.py``.
+A stream of tokens is two-dimensional, one row a token, and becomes (length, batch, width) or
+(batch, length, width) where tokens meet: a ``Stream`` says how its rows lie. With the length first,
+runtimes read the heads where they lie, without copies. Shape letters as in ``blocks.py``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Stream:
             split = graph.op("Reshape", x, graph.op("Concat", *shape, axis=0))
             return graph.op("Transpose", split, perm=[0, 2, 1, 3])
         split = graph.op("Reshape", x, self._shape(graph, heads, size))
-        return graph.op("Transpose", split, perm=[1, 2, 0, 3] if self.length_first else [0, 2, 1, 3])
+        return graph.op(
+            "Transpose", split, perm=[1, 2, 0, 3] if self.length_first else [0, 2, 1, 3]
+        )
 
     def seen(self, graph: Graph, x: str, heads: int, size: int, turned: bool) -> str:
         """Keys or values, (rows, D) -> (B, H, L, d), or turned (B, H, d, L)."""
@@ -74,7 +76,9 @@ class Stream:
 
     def rows(self, graph: Graph, mixed: str, width: int) -> str:
         """(B, H, L, d) -> (rows, D)."""
-        mixed = graph.op("Transpose", mixed, perm=[2, 0, 1, 3] if self.length_first else [0, 2, 1, 3])
+        mixed = graph.op(
+            "Transpose", mixed, perm=[2, 0, 1, 3] if self.length_first else [0, 2, 1, 3]
+        )
         return graph.op("Reshape", mixed, graph.constant([-1, width]))
 
     def _shape(self, graph: Graph, *rest: int) -> str:

@@ -1,8 +1,8 @@
 """The towers run by OpenVINO: the engine for bfloat16 on processors that have it.
 
-The graphs are those of ONNX Runtime, built in memory. OpenVINO's reader copies external weights, and
-only takes them from the graph's own folder; so they enter as parameters, which are then replaced by
-constants that lie where the checkpoint is mapped. Needs the extra ``openvino``.
+The graphs are those of ONNX Runtime, built in memory. OpenVINO's reader takes external weights only
+from the graph's own folder, and copies them; so they enter as parameters, which are then replaced
+by constants that lie where the checkpoint is mapped. Needs the extra ``openvino``.
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ def patch_tokens(
     (rows, columns), side = facts.grid, facts.patch_size
     if facts.image_size != (rows * side, columns * side):
         ends = graph.constant([rows * side, columns * side])
-        pixels = graph.op(
-            "Slice", pixels, graph.constant([0, 0]), ends, graph.constant([2, 3])
-        )
+        pixels = graph.op("Slice", pixels, graph.constant([0, 0]), ends, graph.constant([2, 3]))
     shape = graph.constant([-1, 3, rows, side, columns, side])
     moved = graph.op("Transpose", graph.op("Reshape", pixels, shape), perm=[2, 4, 0, 1, 3, 5])
     flat = graph.op("Reshape", moved, graph.constant([-1, 3 * side * side]))

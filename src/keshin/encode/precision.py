@@ -7,10 +7,10 @@ A layer's weights are stored in one of two forms beside the float32 of the check
 - ``blocks``: 8-bit weights with a scale for each block of inputs; the runtime rounds activations
   block by block. Slower, so only ``int8-safe`` and layers that write massive channels use it.
 
-Channels that a LayerNorm makes large are shrunk there, and the weights that read them grow by as
-much (Xiao et al. 2022, SmoothQuant). Elsewhere both forms leave out the few input channels that are far larger than the rest, which trained Transformers
-have (Dettmers et al. 2022, LLM.int8, section 3): their columns of the weights stay in float32 and
-their share is added. Which channels those are is found once, when the weights are quantised.
+Trained Transformers have a few channels that are far larger than the rest. Where a LayerNorm makes
+them, its gains shrink and the weights that read it grow by as much (Xiao et al. 2022, SmoothQuant).
+Elsewhere their columns of the weights stay in float32 and their share is added (Dettmers et al.
+2022, LLM.int8, section 3). Which channels those are is found once, when weights are quantised.
 """
 
 from __future__ import annotations
@@ -116,12 +116,10 @@ def _rows(graph: Graph, x: str, stored: Stored, key: str, bias: str, floor: floa
     return graph.op("Add", scaled, bias) if bias else scaled
 
 
-def _blocks(
-    graph: Graph, x: str, stored: Stored, key: str, bias: str, floor: float | None
-) -> str:
+def _blocks(graph: Graph, x: str, stored: Stored, key: str, bias: str, floor: float | None) -> str:
     del floor
     outputs, _, block = stored.arrays[part(key, "blocks")].shape
-    inputs = int(stored.arrays[part(key, "inputs")])
+    inputs = int(stored.arrays[part(key, "inputs")])  # the last block may be filled up
     return graph.op(
         "MatMulNBits",
         x,

@@ -26,8 +26,8 @@ from keshin.encode.engines import Provider
 from keshin.encode.graph import image_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
-from keshin.encode.prefix_tree import PrefixTree
 from keshin.encode.precision import in_blocks
+from keshin.encode.prefix_tree import PrefixTree
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
 from keshin.encode.quantized_cache import cache_key, cached
 from keshin.errors import KeshinError
