@@ -170,7 +170,7 @@ def test_weights_in_blocks_are_always_rearranged(tmp_path):
     x = pixels(checkpoint.config, 2)
     plain = OnnxTowers(checkpoint, threads=1, mode="int8")
     hasty = OnnxTowers(checkpoint, threads=1, mode="int8", prepack=False)
-    np.testing.assert_allclose(hasty.image_features(x), plain.image_features(x), atol=1e-4)
+    assert cosines(hasty.image_features(x), plain.image_features(x)).min() > 0.99999
 
 
 def test_products_are_equal_where_sums_are_kept_from_overflow(tmp_path, monkeypatch):

@@ -128,9 +128,10 @@ def quantise_linears(
     found, factors = _smoothed(watch, tensors, largest)
     for key in keys:
         factor = factors.get(watch.sources.get(key, ""), ONE)
-        matrix = _matrix(tensors, watch.layers[key]) * factor
+        matrix = np.asarray(_matrix(tensors, watch.layers[key]) * factor, np.float32)
         careful = form == "rows" and key not in watch.sources and is_massive(matrix)
-        found |= quantise_linear(key, matrix, largest[key] / factor, "blocks" if careful else form)
+        flows = np.asarray(largest[key] / factor, np.float32)
+        found |= quantise_linear(key, matrix, flows, "blocks" if careful else form)
     return found
 
 
