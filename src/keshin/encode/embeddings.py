@@ -38,7 +38,7 @@ from keshin.encode.embedded import Counts, Embedded
 from keshin.encode.encoder import Encoder
 from keshin.encode.pipeline import Vector, grouped
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when preprocessing or a graph changes vectors for the same facts."""
 AT_ONCE = 500
 REST_NS = 2_000_000_000
@@ -232,7 +232,7 @@ def _facts(encoder: Encoder) -> dict[str, str]:
         "fingerprint": encoder.fingerprint,
         "format": str(FORMAT),
         "model": encoder.config.name,
-        "mode": encoder.mode,
+        "mode": encoder.computed,
         "preprocess": preprocess,
     }
 
