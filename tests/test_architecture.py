@@ -46,6 +46,8 @@ HOME = {  # third-party package -> the only places that may import it
     "h5py": ("evaluate/readers/",),
     "av": ("evaluate/readers/",),
     "starlette": ("serve/",),
+    "uvicorn": ("serve/",),
+    "jinja2": ("evaluate/", "serve/"),
     "click": ("cli/",),
     "rich": ("cli/",),
 }

@@ -32,6 +32,7 @@ COMMANDS = {
         "keshin.cli.weaknesses:weaknesses",
         "Measure what a model is known to be bad at.",
     ),
+    "human": ("keshin.cli.human:human", "Compare people with the model on the same pictures."),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
