@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from keshin.evaluate.probe import LinearProbe
 from keshin.evaluate.strength import STRENGTHS
 
-PARTS = {"train": 0.6, "validation": 0.15}
+PARTS = {"train": 0.3, "validation": 0.3}
 
 
 def synthetic(count: int, width: int, classes: int, seed: int = 0):

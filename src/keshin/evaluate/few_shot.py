@@ -34,9 +34,9 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Start: TypeAlias = Literal["zero", "text"]
 SIZES = (1, 2, 4, 8, 16)
-GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-1, 5))
+GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-2, 5))
 """What c is chosen from."""
-ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 10.0}
+ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 1.0}
 """c for one example a class (docs/decisions.md: on which pictures it was found)."""
 FOLDS = 4
 TOLERANCE = 1e-3

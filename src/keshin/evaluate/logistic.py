@@ -20,7 +20,9 @@ L-BFGS (SciPy) then needs tens of iterations where raw features need hundreds.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +36,9 @@ NEGLIGIBLE = 1e-12
 """Of the largest eigenvalue: what lies below is rounding."""
 MEMORY = 10
 """Pairs of steps that L-BFGS remembers: SciPy's and scikit-learn's own number."""
+WORTH_THREADS = 1 << 30
+"""Multiplications in a product from which more than one thread of BLAS is faster: below it the
+threads wait for each other longer than they work (measured: up to five times slower)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,19 +195,31 @@ def solve(
     if intercept:
         first[-1] = start.intercept / unit[-1]
     single = kind == np.float32
-    found: Any = optimize.minimize(
-        objective,
-        first.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={
-            "maxiter": iterations,
-            "maxcor": MEMORY,
-            "maxfun": 20 * iterations,
-            "maxls": 30,
-            "gtol": tolerance,
-            "ftol": 2e-8 if single else 1e-14,  # below it float32 decides at random
-        },
-    )
+    options = {
+        "maxiter": iterations,
+        "maxcor": MEMORY,
+        "maxfun": 20 * iterations,
+        "maxls": 30,
+        "gtol": tolerance,
+        "ftol": 2e-8 if single else 1e-14,  # below it float32 decides at random
+    }
+    with _threads(count * rank * columns):
+        found: Any = optimize.minimize(
+            objective, first.ravel(), jac=True, method="L-BFGS-B", options=options
+        )
     result = unit * found.x.reshape(rank + 1, columns)
     return Solution(result[:-1], result[-1], int(found.nit), converged=int(found.nit) < iterations)
+
+
+def _threads(work: int) -> AbstractContextManager[Any]:
+    """As many threads of BLAS as are worth it for a product of this size."""
+    if work >= WORTH_THREADS:
+        return nullcontext()
+    limited: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _pools() -> Any:
+    """The thread pools of this process; looking for them takes a millisecond."""
+    return require("threadpoolctl", extra="eval").ThreadpoolController()
