@@ -223,7 +223,7 @@ class _Fitting:
         if self.start == "text" and self.text is not None:
             scores += self.text.scale * (test @ self.text.weights.T)
         elif len(found) < self.classes:  # a class without examples is never the answer
-            scores[:, np.setdiff1d(np.arange(self.classes), found)] = -np.inf
+            scores[:, np.setdiff1d(np.arange(self.classes), found)] = scores.min() - 1
         return strength, scores
 
     def _solve(
