@@ -72,7 +72,12 @@ def naive(train, validation, test):
 def ours(train, validation, test):
     model = LinearProbe().fit(*train, validation=validation)
     value = max(trial.value for trial in model.trials_)
-    return {"C": model.C_, "validation": value, "test": model.score(*test), "fits": len(model.trials_)}
+    return {
+        "C": model.C_,
+        "validation": value,
+        "test": model.score(*test),
+        "fits": len(model.trials_),
+    }
 
 
 def main() -> None:

@@ -94,9 +94,7 @@ def main() -> None:
         data = read_parquet(given.data / "test" / file, names)
         parts = features(model, data)
         order = np.random.default_rng(0).permutation(len(data.targets))
-        first, second = (
-            tuple(part[rows] for part in parts) for rows in np.array_split(order, 2)
-        )
+        first, second = (tuple(part[rows] for part in parts) for rows in np.array_split(order, 2))
         results[f"{key}, fitted on half of the test pictures"] = study(
             model, first, second, names, key, sizes, given.draws
         )
@@ -112,7 +110,9 @@ def main() -> None:
         targets = np.array([index[wnid] for wnid in table.column("wnid").to_pylist()], np.int64)
         test = features(model, Labelled(table.column("image").to_pylist(), targets, tuple(names)))
         data = read_parquet(given.train, names)
-        first = np.concatenate([np.flatnonzero(data.targets == c)[: given.each] for c in range(200)])
+        first = np.concatenate(
+            [np.flatnonzero(data.targets == c)[: given.each] for c in range(200)]
+        )
         train = features(model, data.take(first))
         results["tiny-imagenet, held-out"] = study(
             model, train, test, names, "a photo of a {}.", sizes[:3], 3

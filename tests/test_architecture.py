@@ -43,6 +43,7 @@ HOME = {  # third-party package -> the only places that may import it
     "ftfy": ("core/cleaning.py",),
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),
+    "threadpoolctl": ("evaluate/",),
     "starlette": ("serve/",),
     "click": ("cli/",),
     "rich": ("cli/",),

@@ -53,7 +53,14 @@ def test_joint_and_probe_features_of_a_model(tiny_checkpoint):
 
 def test_files_bytes_and_arrays_are_computed_once(encoder, tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(1))
-    pictures = [tmp_path / "a.png", encoded(1), encoded(2), array(3), array(3)[:, :20], str(tmp_path / "a.png")]
+    pictures = [
+        tmp_path / "a.png",
+        encoded(1),
+        encoded(2),
+        array(3),
+        array(3)[:, :20],
+        str(tmp_path / "a.png"),
+    ]
     first = extract(encoder, pictures)
     computed = encoder.towers.pictures
     assert 4 <= computed <= 6  # the same content at once may be computed twice
@@ -93,7 +100,9 @@ def test_without_cache(encoder):
 
 
 def test_broken_pictures_are_listed_and_not_counted(encoder, tmp_path):
-    data = Labelled([encoded(1), b"no picture", tmp_path / "gone.png", array(2)], np.arange(4), tuple("abcd"))
+    data = Labelled(
+        [encoded(1), b"no picture", tmp_path / "gone.png", array(2)], np.arange(4), tuple("abcd")
+    )
     for cache in (True, False):
         found = extract(encoder, data, cache=cache)
         assert found.rows.tolist() == [0, 3]

@@ -79,7 +79,9 @@ def test_a_unit_of_the_features_does_not_matter():
     train, test = draw(80, 1), draw(200, 2)
     found = []
     for unit in (1.0, 64.0):
-        scaled = [Examples(part.features * np.float32(unit), part.targets) for part in (train, test)]
+        scaled = [
+            Examples(part.features * np.float32(unit), part.targets) for part in (train, test)
+        ]
         found.append(few_shot(*scaled, CLASSES, sizes=(1, 4), draws=3, full=False))
     a, b = ([p.value for p in c.points] for c in found)
     assert a == pytest.approx(b, abs=0.01)
@@ -131,7 +133,9 @@ def test_resamples_of_a_sum_are_those_of_the_metric():
 
 def test_the_crossing_is_linear_in_the_logarithm():
     sizes = np.array([1.0, 2, 4, 8])
-    values = np.array([[0.2, 0.6, 0.1, 0.5], [0.4, 0.7, 0.2, 0.4], [0.6, 0.8, 0.3, 0.6], [0.8, 0.9, 0.4, 0.7]])
+    values = np.array(
+        [[0.2, 0.6, 0.1, 0.5], [0.4, 0.7, 0.2, 0.4], [0.6, 0.8, 0.3, 0.6], [0.8, 0.9, 0.4, 0.7]]
+    )
     zero = np.array([0.5, 0.5, 0.5, 0.5])
     found = overtaken(sizes, values, zero)
     assert found[0] == pytest.approx(np.sqrt(8))  # half way between 2 and 4

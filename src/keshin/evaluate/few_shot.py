@@ -179,14 +179,14 @@ def _check(
             raise DataError("start='text' needs text=Text(weights, scale) of the same features.")
         expected = (classes, train.features.shape[1])
         if text.weights.shape != expected:
-            raise DataError(f"text.weights is {text.weights.shape}; these features need {expected}.")
+            raise DataError(
+                f"text.weights is {text.weights.shape}; these features need {expected}."
+            )
 
 
 def shuffled(targets: IntArray, rng: np.random.Generator) -> list[IntArray]:
     """One draw: the rows of each class in random order; the first n of each are its n-shot set."""
-    return [
-        rng.permutation(np.flatnonzero(targets == label)) for label in range(targets.max() + 1)
-    ]
+    return [rng.permutation(np.flatnonzero(targets == label)) for label in range(targets.max() + 1)]
 
 
 @dataclass

@@ -8,7 +8,6 @@ validation together. Features are taken as they are, without standardisation, as
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np

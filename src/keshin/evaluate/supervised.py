@@ -1,9 +1,9 @@
 """The paper's yardstick: a ResNet-50 that was trained on ImageNet's labels, whose features a linear
 probe reads (section 3.1, figure 5).
 
-The weights are not part of keshin. timm's repositories on the hub have them as safetensors, with the
-facts of their preprocessing: ``keshin pull hf:timm/resnet50.tv_in1k`` fetches torchvision's own
-(BSD 3-Clause), which is the classic network that the paper means. docs/guides/probe.md lists others.
+The weights are not part of keshin. timm's repositories on the hub have them as safetensors, with
+the facts of their preprocessing: ``keshin pull hf:timm/resnet50.tv_in1k`` fetches torchvision's own
+(BSD 3-Clause), which is the classic network that the paper means. docs/guides/probe.md has others.
 """
 
 from __future__ import annotations
