@@ -238,7 +238,7 @@ VISION: dict[type, Callable[[Graph, str, Any], str]] = {
     ResNet: resnet,
     PooledVisionTransformer: pooled_vit,
 }
-"""Each gives what a linear probe reads; what is ``projected`` (core/towers.py) is projected after."""
+"""Each gives what a linear probe reads; what is ``projected`` (core/towers.py) comes after."""
 TEXT: dict[type, Callable[[Graph, str, str, Any], str]] = {
     TextTransformer: text_transformer,
     RobertaText: roberta_text,

@@ -12,8 +12,8 @@ next, and every class gives as many as it has, at most. A classifier starts in o
   without intercept, so that C -> 0 gives zero-shot itself. x are ``joint`` features.
 
 C is chosen inside the draw, from c / v with v the mean squared distance of its features from their
-mean, so that no unit matters: by cross-entropy in a cross-validation over the draw; with one example
-a class, where there is nothing to hold back, c is ``ONE_SHOT``. The test pictures choose nothing.
+mean, so that no unit matters: by cross-entropy in a cross-validation over the draw; with one
+example a class, where there is nothing to hold back, c is ``ONE_SHOT``. The test pictures choose nothing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A zero-shot classifier on the same features: ``Classifier.weights_`` and the model's scale."""
+    """A zero-shot classifier on the same features: ``Classifier.weights_``, the model's scale."""
 
     weights: FloatArray
     """(k, d) of unit length."""

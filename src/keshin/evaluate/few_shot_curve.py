@@ -167,7 +167,7 @@ def crossing(points: Sequence[Point], spread: Array, zero: float, zero_spread: A
 
 
 def overtaken(sizes: Array, values: Array, zero: Array) -> Array:
-    """(p,) sizes, (p, b) values, (b,) of zero-shot -> (b,) sizes where they first meet, inf if never."""
+    """(p,) sizes, (p, b) values, (b,) of zero-shot -> (b,) sizes where they meet, inf if never."""
     above = values >= zero
     first = above.argmax(axis=0)
     columns = np.arange(values.shape[1])

@@ -4,8 +4,8 @@ The problem, in scikit-learn's terms, for features X (n, d) and k columns of sco
 
     minimise over W (d, k) and b (k,):   C sum_i loss(y_i, o_i + x_i W + b) + |W - W0|^2 / 2
 
-``loss`` is the cross-entropy of a softmax over the columns, or the sum of k separate sigmoids; ``o``
-are scores that are there already (``X W0``), 0 without a centre W0; b is not penalised.
+``loss`` is the cross-entropy of a softmax over the columns, or the sum of k separate sigmoids;
+``o`` are scores that are there already (``X W0``), 0 without a centre W0; b is not penalised.
 
 Three changes of variables make it easy, and none changes the solution:
 

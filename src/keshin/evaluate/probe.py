@@ -1,7 +1,7 @@
 """The linear probe: logistic regression on features, by the paper's protocol (appendix A.3).
 
-Multinomial logistic regression with L-BFGS, at most 1,000 iterations; the strength of the L2 penalty
-by a parametric search over 96 steps in [1e-6, 1e6] on a validation split; then a fit on train and
+Multinomial logistic regression with L-BFGS, at most 1,000 iterations; the strength of the L2
+penalty by a parametric search over 96 steps in [1e-6, 1e6] on a validation split; then a fit on train and
 validation together. Features are taken as they are, without standardisation, as in the paper.
 """
 
@@ -49,8 +49,8 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         max_iter, tol: of each fit; ``tol`` is the largest slope left, in units of the step.
         random_state: of the split.
 
-    After ``fit``: ``classes_`` (k,), ``coef_`` (k, d) or (1, d), ``intercept_``, ``C_``, ``trials_``
-    (strength, metric, loss and iterations of each fit of the search), ``n_iter_``.
+    After ``fit``: ``classes_`` (k,), ``coef_`` (k, d) or (1, d), ``intercept_``, ``C_``,
+    ``trials_`` (strength, metric, loss and iterations of each fit of the search), ``n_iter_``.
     """
 
     def __init__(
