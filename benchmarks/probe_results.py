@@ -36,7 +36,15 @@ def measured(targets: Any, scores: Any, classes: int) -> dict[str, float]:
     return {"value": found.value, "low": found.low, "high": found.high, "pictures": found.count}
 
 
-def study(model, train, test, names, templates, sizes, draws) -> dict[str, Any]:
+def study(
+    model: keshin.Model,
+    train: Any,
+    test: Any,
+    names: Any,
+    templates: str,
+    sizes: tuple[int, ...],
+    draws: int,
+) -> dict[str, Any]:
     """Everything on one split; ``train`` and ``test`` are (joint, probe, targets)."""
     started = time.perf_counter()
     classes = len(names)

@@ -27,7 +27,9 @@ class Tower(nn.Module):
     """An image tower: what a linear probe reads of a picture, then the joint embedding."""
 
     projected = True
-    """Whether there is a projection ``proj`` (P, E), as the facts of the tower say."""
+    """Whether there is a projection, as the facts of the tower say."""
+    proj: Tensor
+    """(P, E), if there is one."""
 
     def probe(self, pictures: Tensor) -> Tensor:
         """(B, 3, h, w) pictures -> (B, P) features before the projection."""
@@ -36,7 +38,7 @@ class Tower(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, h, w) pictures -> (B, E) features, not normalised."""
         x = self.probe(pictures)
-        return cast(Tensor, x @ self.proj) if self.projected else x
+        return x @ self.proj if self.projected else x
 
 
 class PatchDropout(nn.Module):

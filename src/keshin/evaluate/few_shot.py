@@ -13,7 +13,8 @@ next, and every class gives as many as it has, at most. A classifier starts in o
 
 C is chosen inside the draw, from c / v with v the mean squared distance of its features from their
 mean, so that no unit matters: by cross-entropy in a cross-validation over the draw; with one
-example a class, where there is nothing to hold back, c is ``ONE_SHOT``. The test pictures choose nothing.
+example a class, where there is nothing to hold back, c is ``ONE_SHOT``. The test pictures choose
+nothing.
 """
 
 from __future__ import annotations

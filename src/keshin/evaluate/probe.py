@@ -1,8 +1,9 @@
 """The linear probe: logistic regression on features, by the paper's protocol (appendix A.3).
 
 Multinomial logistic regression with L-BFGS, at most 1,000 iterations; the strength of the L2
-penalty by a parametric search over 96 steps in [1e-6, 1e6] on a validation split; then a fit on train and
-validation together. Features are taken as they are, without standardisation, as in the paper.
+penalty by a parametric search over 96 steps in [1e-6, 1e6] on a validation split; then a fit on
+train and validation together. Features are taken as they are, without standardisation, as in the
+paper.
 """
 
 from __future__ import annotations
