@@ -237,8 +237,11 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
 
     def _scores(self, X: npt.ArrayLike) -> Array:  # noqa: N803
         _checks.check_is_fitted(self)
-        X = _checks.validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return np.asarray(X @ self.coef_.T.astype(X.dtype) + self.intercept_.astype(X.dtype))
+        kinds = [np.float64, np.float32]
+        features: Array = _checks.validate_data(self, X, dtype=kinds, reset=False)
+        weights, intercept = self.coef_.T, self.intercept_
+        kind = features.dtype
+        return np.asarray(features @ weights.astype(kind) + intercept.astype(kind))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
