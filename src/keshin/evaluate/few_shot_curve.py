@@ -113,9 +113,11 @@ class Resampled:
         self._targets, self._value, self._rng = targets, point_value(metric), rng
         self._weights = correctness(metric, targets) if groups is None else None
         self.count = SLOW_RESAMPLES if self._weights is None else RESAMPLES
+        self._rows: Sequence[IntArray]
         if groups is None:
             parts = [np.flatnonzero(targets == label) for label in np.unique(targets)]
-            self._rows = np.concatenate([_again(part, self.count, rng) for part in parts], axis=1)
+            again = [_again(part, self.count, rng) for part in parts]
+            self._rows = list(np.concatenate(again, axis=1))
         else:
             parts = [np.flatnonzero(groups == group) for group in np.unique(groups)]
             picks = rng.integers(len(parts), size=(self.count, len(parts)))
