@@ -20,7 +20,7 @@ from onnx import ModelProto, TensorProto, helper
 from keshin.core.checkpoint import Checkpoint
 from keshin.encode.blocks import EXACT
 from keshin.encode.encoder import Encoder, FloatArray, IntArray, encoder_of
-from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.graph import image_graph, probe_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
 from keshin.encode.prefix_tree import PrefixTree
@@ -54,6 +54,10 @@ class OpenVinoTowers:
         """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
         return self._images.run({"pixels": pixels})
 
+    def probe_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, P) features before the projection."""
+        return self._probes.run({"pixels": pixels})
+
     def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
         """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
         return self._texts.run({"ids": ids, "ends": ends})
@@ -65,6 +69,12 @@ class OpenVinoTowers:
     @cached_property
     def _images(self) -> _Tower:
         return self._tower(image_graph(self.checkpoint.config, self.checkpoint.tensors, EXACT))
+
+    @cached_property
+    def _probes(self) -> _Tower:
+        if not self.checkpoint.config.vision.projected:
+            return self._images  # the same features
+        return self._tower(probe_graph(self.checkpoint.config, self.checkpoint.tensors, EXACT))
 
     @cached_property
     def _texts(self) -> _Tower:
