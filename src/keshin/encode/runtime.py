@@ -22,7 +22,7 @@ from keshin.core.checkpoint import Checkpoint
 from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.blocks import EXACT
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
-from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.graph import image_graph, probe_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
 from keshin.encode.prefix_tree import PrefixTree
@@ -79,6 +79,10 @@ class OnnxTowers:
         """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
         return cast(FloatArray, self._images.run(["features"], {"pixels": pixels})[0])
 
+    def probe_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, probe_dim): what a linear probe reads."""
+        return cast(FloatArray, self._probes.run(["features"], {"pixels": pixels})[0])
+
     def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
         """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
         return cast(FloatArray, self._texts.run(["features"], {"ids": ids, "ends": ends})[0])
@@ -90,6 +94,12 @@ class OnnxTowers:
     @cached_property
     def _images(self) -> ort.InferenceSession:
         return self._tower("image", image_graph)
+
+    @cached_property
+    def _probes(self) -> ort.InferenceSession:
+        if not self.checkpoint.config.vision.projected:
+            return self._images  # the same features
+        return self._tower("image", image_graph, probe_graph)
 
     @cached_property
     def _texts(self) -> ort.InferenceSession:
