@@ -40,7 +40,7 @@ def class_bars(
     if len(rows) > SHOWN_CLASSES:
         half, gap = SHOWN_CLASSES // 2, len(rows) - SHOWN_CLASSES
         rows = [*rows[:half], *rows[-half:]]
-    left = min(max((text_width(name, 11) for name, *_ in rows), default=0) + 12, 200)
+    left = min(max((text_width(name) for name, *_ in rows), default=0) + 14, 220)
     extra = ROW if gap else 0
     bottom = 8 + ROW * len(rows) + extra
     canvas = Canvas(680, bottom + 26, words["chart_classes"])

@@ -10,6 +10,7 @@ import msgspec
 from keshin.errors import DataError, require
 from keshin.evaluate import paper_figures
 from keshin.evaluate.drawing import alone, clean
+from keshin.evaluate.intervals import wilson
 from keshin.evaluate.report import render_page, write_page
 from keshin.evaluate.results import Evaluation
 from keshin.evaluate.summary import metric_name
@@ -85,16 +86,14 @@ def _page(
 
 def _wins(found: Sequence[Evaluation], words: Words) -> str:
     """On how many data sets zero-shot beats the ResNet-50 probe measured on the same pictures."""
-    from keshin.evaluate.uncertainty import wilson
-
     measured = [one.baseline.versus.difference for one in found if one.baseline is not None]
     if not measured:
         return ""
     won = sum(difference < 0 for difference in measured)
-    low, high = wilson(won, len(measured))
+    share = wilson(won, len(measured))
     paper = sum(row.figure5 > 0 for row in paper_results().values())
     return words["wins"].format(
-        k=won, n=len(measured), low=f"{100 * low:.0f} %", high=f"{100 * high:.0f} %", paper=paper
+        k=won, n=len(measured), low=f"{100 * share.low:.0f} %", high=f"{100 * share.high:.0f} %", paper=paper
     )
 
 

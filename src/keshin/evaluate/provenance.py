@@ -6,10 +6,11 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from keshin.core.pictures import Picture
 from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.results import RunFacts
 
+AT_ONCE = 64
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "scikit-learn")
 
 
@@ -37,9 +39,12 @@ def digest(data: Labelled) -> str:
     return whole.hexdigest()
 
 
-def _contents(pictures: Iterable[Picture]) -> Iterable[bytes]:
+def _contents(pictures: Iterable[Picture]) -> Iterator[bytes]:
+    """In order, a few at a time: pictures may be made only when they are asked for."""
+    source = iter(pictures)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        yield from pool.map(content_of, pictures)
+        while some := list(islice(source, AT_ONCE)):
+            yield from pool.map(content_of, some)
 
 
 def content_of(picture: Picture) -> bytes:
