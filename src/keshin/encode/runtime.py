@@ -8,7 +8,7 @@ read-only. Modes other than fp32 get their weights from ``quantize.py`` through 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -134,19 +134,8 @@ class OnnxTowers:
         return cast(list[Array], self._session(model, arrays).run(None, dict(inputs)))
 
     def _session(self, model: ModelProto, arrays: Mapping[str, Array]) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1  # the graphs are chains: no two nodes run at once
-        options.log_severity_level = QUIET
-        folder = self.checkpoint.tensors.path.resolve().parent
-        for entry, value in {
-            # Threads that spin while they wait would take a core from those that decode pictures.
-            SPINNING: "0",
-            NO_PREPACKING: "0" if self.prepack else "1",
-            WEIGHTS_FOLDER: str(folder),
-            EXACT_PRODUCTS: "0" if sums_in_32_bits() else "1",
-        }.items():
-            options.add_session_config_entry(entry, value)
+        weights = self.checkpoint.tensors.path
+        options = _options(weights, threads=self.threads, prepack=self.prepack)
         supplied = [
             tensor.name
             for tensor in model.graph.initializer
@@ -161,6 +150,39 @@ class OnnxTowers:
         session = _open(model, options, self.providers)
         session.keshin_arrays = arrays  # mapped or in memory: they must live as long as it does
         return session
+
+
+def picture_session(
+    model: ModelProto, weights: Path, threads: int | None = None
+) -> Callable[[FloatArray], FloatArray]:
+    """A graph from ``pixels`` to ``features`` as a function, on the processor, in float32.
+
+    ``weights`` is the safetensors file that the graph points into.
+    """
+    threads = available_cores() if threads is None else threads
+    options = _options(weights, threads=threads, prepack=True)
+    session = _open(model, options, _checked_providers(DEFAULT_PROVIDERS))
+
+    def run(pixels: FloatArray) -> FloatArray:
+        return cast(FloatArray, session.run(["features"], {"pixels": pixels})[0])
+
+    return run
+
+
+def _options(weights: Path, *, threads: int, prepack: bool) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # the graphs are chains: no two nodes run at once
+    options.log_severity_level = QUIET
+    for entry, value in {
+        # Threads that spin while they wait would take a core from those that decode pictures.
+        SPINNING: "0",
+        NO_PREPACKING: "0" if prepack else "1",
+        WEIGHTS_FOLDER: str(weights.resolve().parent),
+        EXACT_PRODUCTS: "0" if sums_in_32_bits() else "1",
+    }.items():
+        options.add_session_config_entry(entry, value)
+    return options
 
 
 def _open(
