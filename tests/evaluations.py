@@ -71,7 +71,7 @@ def made(names=DIGITS, *, n=400, title="Digits", key="", value=0.6, seed=0, **ch
         "scores": (score("accuracy", value), score("mean per class", value)),
         "classes": tuple(classes),
         "confusion": tuple(counts(targets, predictions)),
-        "calibration": Calibration(0.2, bins, 1.6, 0.02, bins),
+        "calibration": Calibration(0.2, 0.02, 0.001, bins, 1.6, 0.02, bins),
         "risk": tuple(RiskPoint(c / 10, 0.04 * c, 1 - c / 11) for c in range(1, 11)),
         "order": OrderAlarm(False, 1.0, ""),
         "ensembling": Difference("all prompts", "single prompt", 0.01, -0.01, 0.03, 0.3, "exact McNemar"),  # fmt: skip

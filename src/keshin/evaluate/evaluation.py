@@ -183,7 +183,7 @@ def _against_single(
     groups, metric = said.data.groups, opened.metric
     found.single = assess.scores_of(other, metric)[0]
     versus = compare(
-        metric, said.targets, judged.scores, other.scores, groups=groups, seed=wanted.seed
+        metric, said.targets, judged.scores, other.scores, groups=groups
     )
     found.ensembling = difference("all prompts", "single prompt", versus)
 

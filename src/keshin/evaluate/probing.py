@@ -69,7 +69,7 @@ def probe(
         said = f"Trained on {training.said}; C by the paper's search on a fifth of them."
     groups = None if data.groups is None else data.groups[rows]
     zero = judged.scores[rows]
-    versus = compare(metric, targets, scores, zero, groups=groups, seed=seed)
+    versus = compare(metric, targets, scores, zero, groups=groups)
     return ProbeResult(
         score=score(measure(metric, targets, scores, groups=groups)),
         zero_shot=_zero_shot(metric, targets, zero, groups),

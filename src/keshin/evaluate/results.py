@@ -138,7 +138,11 @@ class Calibration(msgspec.Struct, frozen=True):
     """Whether scores can be read as probabilities, among these classes and pictures like these."""
 
     error: float
-    """Expected calibration error of the scores as the model gives them."""
+    """Expected calibration error of the scores as the model gives them. Never 0: see ``chance``."""
+    chance: float
+    """What a perfectly calibrated model would come to with as many pictures."""
+    p: float
+    """How often such a model comes out at this error or above."""
     bins: tuple[Bin, ...]
     temperature: float
     """By which logits are divided so that scores fit best (mean over the halves)."""
@@ -164,7 +168,7 @@ class OrderAlarm(msgspec.Struct, frozen=True):
     p: float
     sentence: str
     moved: tuple[tuple[str, str], ...] = ()
-    """Class name -> the class whose pictures it fits."""
+    """Name of a class, and the name that its pictures look like."""
 
 
 class Shown(msgspec.Struct, frozen=True):

@@ -10,12 +10,13 @@ import numpy as np
 
 from keshin.api import Model
 from keshin.errors import DataError
+from keshin.evaluate.assess import score
 from keshin.evaluate.captioned import Captioned
 from keshin.evaluate.features import extract
 from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.provenance import digest, run_facts
 from keshin.evaluate.results import DataFacts, Evaluation, Prompts
-from keshin.evaluate.retrieval import recalls
+from keshin.evaluate.retrieval import retrieval
 
 if TYPE_CHECKING:
     from keshin.evaluate.evaluation import Choices, Watch
@@ -47,13 +48,15 @@ def evaluate_retrieval(
     found = extract(
         model, pictures, cache=wanted.cache, progress=told(watch, "pictures", len(data))
     )
+    owned = np.isin(found.rows, data.picture_of)  # pictures without captions answer nothing
+    rows, vectors = found.rows[owned], found.vectors[owned]
     place = np.full(len(data), -1, np.int64)
-    place[found.rows] = np.arange(len(found))
+    place[rows] = np.arange(len(rows))
     kept = np.flatnonzero(place[data.picture_of] >= 0)
     captions = tuple(data.captions[row] for row in kept)
     texts = [template.replace("{}", caption) for caption in captions]
-    scores = recalls(found.vectors, model.encode_texts(texts), place[data.picture_of[kept]])
-    readable = pictures.take(found.rows)
+    measures = retrieval(vectors, model.encode_texts(texts), place[data.picture_of[kept]])
+    readable = pictures.take(rows)
     return Evaluation(
         data=DataFacts(
             title=dataset.title if dataset else Path(given).name,
@@ -61,7 +64,7 @@ def evaluate_retrieval(
             source=given,
             split=wanted.split,
             metric="recall",
-            pictures=len(found),
+            pictures=len(rows),
             failed=len(found.failures),
             digest=digest(readable),
             largest_class=0.0,
@@ -71,7 +74,7 @@ def evaluate_retrieval(
         model=model_facts(model),
         prompts=Prompts({text: (text,) for text in captions}, (template,), "default"),
         run=run_facts(command="", seed=wanted.seed, seconds=0),
-        scores=scores,
+        scores=tuple(map(score, measures.values())),
         retrieval=True,
         failures=failed(pictures, found.failures),
     )

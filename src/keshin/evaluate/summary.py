@@ -8,6 +8,7 @@ from keshin.evaluate.results import Difference, Evaluation, ProbeResult, RiskPoi
 from keshin.evaluate.words import Words
 
 FEW_PICTURES, FEW_OF_CLASS = 200, 10
+DOUBTFUL = 0.05
 CALIBRATED = 0.03
 """Mean error of the scores up to which they are said to be true."""
 
@@ -79,9 +80,10 @@ def _sure(one: Evaluation, words: Words) -> Iterator[str]:
     if one.calibration is not None:
         found = one.calibration
         kind = "over" if found.temperature > 1 else "under"
-        kind = "true" if found.error <= CALIBRATED else kind
+        kind = "true" if found.error <= CALIBRATED or found.p > DOUBTFUL else kind
         yield words[f"scores_{kind}"].format(
             ece=percent(found.error),
+            chance=percent(found.chance),
             after=percent(found.error_after),
             temperature=f"{found.temperature:.2f}",
         )
