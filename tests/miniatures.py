@@ -43,7 +43,9 @@ def write(path, text):
 def food101(root):
     said = ["waffles", "apple pie", "creme brulee"]
     for split in ("train", "test"):
-        write(root / f"food-101/meta/{split}.txt", "".join(f"{n.replace(' ', '_')}/1\n" for n in said))
+        write(
+            root / f"food-101/meta/{split}.txt", "".join(f"{n.replace(' ', '_')}/1\n" for n in said)
+        )
     for name in said:
         save(root / f"food-101/images/{name.replace(' ', '_')}/1.jpg", names("food101").index(name))
     return {"train": said, "test": said}
@@ -81,9 +83,15 @@ def cifar100(root):
 
 
 def birdsnap(root):
-    said = {"Acorn_Woodpecker/2.jpg": "Acorn Woodpecker", "Allens_Hummingbird/7.jpg": "Allens Hummingbird"}
+    said = {
+        "Acorn_Woodpecker/2.jpg": "Acorn Woodpecker",
+        "Allens_Hummingbird/7.jpg": "Allens Hummingbird",
+    }
     rows = "".join(f"http://x/y\tabc\t{path}\t1\n" for path in said)
-    write(root / "images.txt", f"url\tmd5\tpath\tspecies_id\n{rows}http://x/z\tabc\tAnhinga/1.jpg\t1\n")
+    write(
+        root / "images.txt",
+        f"url\tmd5\tpath\tspecies_id\n{rows}http://x/z\tabc\tAnhinga/1.jpg\t1\n",
+    )
     write(root / "test_images.txt", "path\nAllens_Hummingbird/7.jpg\nAnhinga/gone.jpg\n")
     for path, name in said.items():
         save(root / "download/images" / path, names("birdsnap").index(name))
@@ -106,7 +114,10 @@ def stanford_cars(root):
 
     known = names("stanford_cars")
     kind = [(n, "O") for n in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
-    for path, folder in (("devkit/cars_train_annos.mat", "cars_train"), ("cars_test_annos_withlabels.mat", "cars_test")):
+    for path, folder in (
+        ("devkit/cars_train_annos.mat", "cars_train"),
+        ("cars_test_annos_withlabels.mat", "cars_test"),
+    ):
         rows = [(1, 1, 5, 5, 196, "00001.jpg"), (1, 1, 5, 5, 1, "00002.jpg")]
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         savemat(root / path, {"annotations": np.array([rows], kind)})
@@ -126,7 +137,9 @@ def fgvc_aircraft(root):
 
 
 def annotation(objects):
-    body = "".join(f"<object><name>{n}</name><difficult>{d}</difficult></object>" for n, d in objects)
+    body = "".join(
+        f"<object><name>{n}</name><difficult>{d}</difficult></object>" for n, d in objects
+    )
     return f"<annotation><folder>VOC2007</folder>{body}</annotation>"
 
 
@@ -140,7 +153,10 @@ def voc2007(root):
     for name, objects in scenes.items():
         write(place / f"Annotations/{name}.xml", annotation(objects))
         save(place / f"JPEGImages/{name}.jpg", known.index(objects[0][0]))
-    return dict.fromkeys(("train", "val", "test"), [{"dog": 1, "person": 1}, {"train": -1}, {"pottedplant": -1, "diningtable": 1}])
+    return dict.fromkeys(
+        ("train", "val", "test"),
+        [{"dog": 1, "person": 1}, {"train": -1}, {"pottedplant": -1, "diningtable": 1}],
+    )
 
 
 def dtd(root):
@@ -157,7 +173,13 @@ def oxford_pets(root):
     rows = [("Abyssinian_1", 1, 1, 1), ("american_bulldog_1", 2, 2, 1), ("British_Shorthair_9", 10, 1, 5),
             ("yorkshire_terrier_3", 37, 2, 25), ("staffordshire_bull_terrier_3", 35, 2, 25)]  # fmt: skip
     text = "".join(" ".join(map(str, row)) + "\n" for row in rows)
-    said = ["Abyssinian", "american bulldog", "British Shorthair", "yorkshire terrier", "staffordshire bull terrier"]
+    said = [
+        "Abyssinian",
+        "american bulldog",
+        "British Shorthair",
+        "yorkshire terrier",
+        "staffordshire bull terrier",
+    ]
     write(root / "annotations/trainval.txt", text)
     write(root / "annotations/test.txt", text)
     for (stem, *_), name in zip(rows, said, strict=True):
@@ -170,9 +192,15 @@ def caltech101(root):
            "airplanes": "airplane", "car_side": "side of a car", "yin_yang": "yin and yang symbol"}  # fmt: skip
     for folder, name in own.items():
         for number in range(32):
-            save(root / f"101_ObjectCategories/{folder}/image_{number:04d}.jpg", names("caltech101").index(name))
+            save(
+                root / f"101_ObjectCategories/{folder}/image_{number:04d}.jpg",
+                names("caltech101").index(name),
+            )
     (root / "101_ObjectCategories/BACKGROUND_Google/tmp").write_bytes(b"no picture")
-    return {"train": [n for n in own.values() for _ in range(30)], "test": [n for n in own.values() for _ in range(2)]}
+    return {
+        "train": [n for n in own.values() for _ in range(30)],
+        "test": [n for n in own.values() for _ in range(2)],
+    }
 
 
 def flowers102(root):
@@ -181,10 +209,16 @@ def flowers102(root):
     classes = np.array([[77, 1, 102, 51]], np.uint8)
     root.mkdir(parents=True, exist_ok=True)
     savemat(root / "imagelabels.mat", {"labels": classes})
-    savemat(root / "setid.mat", {"trnid": [[1]], "valid": [[2]], "tstid": np.array([[3, 4]], np.uint16)})
+    savemat(
+        root / "setid.mat", {"trnid": [[1]], "valid": [[2]], "tstid": np.array([[3, 4]], np.uint16)}
+    )
     for number, one in enumerate(classes[0], start=1):
         save(root / f"jpg/image_{number:05d}.jpg", int(one) - 1)
-    return {"train": ["passion flower"], "val": ["pink primrose"], "test": ["blackberry lily", "petunia"]}
+    return {
+        "train": ["passion flower"],
+        "val": ["pink primrose"],
+        "test": ["blackberry lily", "petunia"],
+    }
 
 
 def idx_bytes(array):
@@ -220,12 +254,25 @@ def stl10(root):
         pixels.tofile(place / f"{part}_X.bin")
         np.array(classes, np.uint8).tofile(place / f"{part}_y.bin")
     write(place / "fold_indices.txt", "2 0 \n1 \n" + "0 \n" * 8)
-    write(place / "class_names.txt", "airplane\nbird\ncar\ncat\ndeer\ndog\nhorse\nmonkey\nship\ntruck\n")
-    return {"train": ["airplane", "truck", "monkey"], "train:1": ["monkey", "airplane"], "train:2": ["truck"], "test": ["bird", "car"]}
+    write(
+        place / "class_names.txt",
+        "airplane\nbird\ncar\ncat\ndeer\ndog\nhorse\nmonkey\nship\ntruck\n",
+    )
+    return {
+        "train": ["airplane", "truck", "monkey"],
+        "train:1": ["monkey", "airplane"],
+        "train:2": ["truck"],
+        "test": ["bird", "car"],
+    }
 
 
 def eurosat(root):
-    own = {"AnnualCrop": "annual crop land", "Forest": "forest", "SeaLake": "lake or sea", "Highway": "highway or road"}
+    own = {
+        "AnnualCrop": "annual crop land",
+        "Forest": "forest",
+        "SeaLake": "lake or sea",
+        "Highway": "highway or road",
+    }
     for folder, name in own.items():
         for number in range(1, 3):
             save(root / f"2750/{folder}/{folder}_{number}.jpg", names("eurosat").index(name))
@@ -237,8 +284,16 @@ def resisc45(root):
     for name in said:
         for number in range(141):
             folder = name.replace(" ", "_")
-            save(root / f"NWPU-RESISC45/{folder}/{folder}_{number:03d}.jpg", names("resisc45").index(name), (1, 1))
-    return {"train": [n for n in said for _ in range(70)], "val": [n for n in said for _ in range(70)], "test": said}
+            save(
+                root / f"NWPU-RESISC45/{folder}/{folder}_{number:03d}.jpg",
+                names("resisc45").index(name),
+                (1, 1),
+            )
+    return {
+        "train": [n for n in said for _ in range(70)],
+        "val": [n for n in said for _ in range(70)],
+        "test": said,
+    }
 
 
 def gtsrb(root):
@@ -249,7 +304,10 @@ def gtsrb(root):
                 save(root / f"GTSRB/Training/{number:05d}/{track:05d}_{frame:05d}.ppm", number)
     rows = {"00000.ppm": 42, "00001.ppm": 9}
     text = "".join(f"{n};53;54;6;5;48;49;{c}\n" for n, c in rows.items())
-    write(root / "GT-final_test.csv", "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n" + text)
+    write(
+        root / "GT-final_test.csv",
+        "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n" + text,
+    )
     for name, number in rows.items():
         save(root / f"GTSRB/Final_Test/Images/{name}", number)
     return {"train": [known[0]] * 4 + [known[14]] * 4, "test": [known[42], known[9]]}
@@ -266,11 +324,16 @@ KITTI_BINS = [0, 0, 1, 2, 3, 3]
 
 def kitti(root):
     drives = [f"2011_09_26_drive_{n:04d}_sync" for n in range(6)]
-    write(root / "mapping/train_mapping.txt", "".join(f"2011_09_26 {d} 0000000001\n" for d in reversed(drives)))
+    write(
+        root / "mapping/train_mapping.txt",
+        "".join(f"2011_09_26 {d} 0000000001\n" for d in reversed(drives)),
+    )
     write(root / "mapping/train_rand.txt", ",".join(str(6 - n) for n in range(6)))
     for number, objects in KITTI.items():
         save(root / f"training/image_2/{number:06d}.png", KITTI_BINS[number])
-        write(root / f"training/label_2/{number:06d}.txt", "".join(kitti_label(*o) for o in objects))
+        write(
+            root / f"training/label_2/{number:06d}.txt", "".join(kitti_label(*o) for o in objects)
+        )
     return {}  # which drives are drawn is tested apart
 
 
@@ -314,15 +377,27 @@ def video(path, place, frames=5):
 
 
 def ucf101(root):
-    said = {"ApplyEyeMakeup": "Apply Eye Makeup", "HandstandPushups": "Hand Stand Pushups", "YoYo": "Yo Yo"}
+    said = {
+        "ApplyEyeMakeup": "Apply Eye Makeup",
+        "HandstandPushups": "Hand Stand Pushups",
+        "YoYo": "Yo Yo",
+    }
     first = "".join(f"{f}/v_{f}_g0{g}_c0{c}.avi {{n}}\n" for f in said for g, c in ((1, 1), (1, 2)))
     for fold in (1, 2, 3):
         lines = first.splitlines()[: 2 * fold]
-        write(root / f"ucfTrainTestlist/trainlist0{fold}.txt", "\n".join(line.format(n=1) for line in lines))
-        write(root / f"ucfTrainTestlist/testlist0{fold}.txt", "\n".join(line.split()[0] for line in lines))
+        write(
+            root / f"ucfTrainTestlist/trainlist0{fold}.txt",
+            "\n".join(line.format(n=1) for line in lines),
+        )
+        write(
+            root / f"ucfTrainTestlist/testlist0{fold}.txt",
+            "\n".join(line.split()[0] for line in lines),
+        )
     for folder, name in said.items():
         for clip in (1, 2):
-            video(root / f"UCF-101/{folder}/v_{folder}_g01_c0{clip}.avi", names("ucf101").index(name))
+            video(
+                root / f"UCF-101/{folder}/v_{folder}_g01_c0{clip}.avi", names("ucf101").index(name)
+            )
     every = [name for name in said.values() for _ in (1, 2)]
     return {"test": every[:2], "test:1": every[:2], "test:3": every, "train:2": every[:4]}
 
@@ -332,7 +407,10 @@ def kinetics700(root):
     rows = "".join(f"{name},{key},10,20,validate\n" for name, key in said.items())
     for table, folder in (("train.csv", "train"), ("validate.csv", "val")):
         write(root / table, "label,youtube_id,time_start,time_end,split\n" + rows)
-        video(root / f"{folder}/backflip (human)/aaaaaaaaaaa_000010_000020.mp4", names("kinetics700").index("backflip (human)"))
+        video(
+            root / f"{folder}/backflip (human)/aaaaaaaaaaa_000010_000020.mp4",
+            names("kinetics700").index("backflip (human)"),
+        )
         video(root / f"{folder}/bbbbbbbbbbb_000010_000020.mp4", names("kinetics700").index("zumba"))
     return dict.fromkeys(("train", "test"), ["backflip (human)", "zumba"])  # one is not there
 
@@ -342,15 +420,23 @@ def clevr_counts(root):
     for part in ("train", "val"):
         scenes = [{"image_filename": f"CLEVR_{part}_{n:06d}.png", "split": part,
                    "objects": [{"shape": "cube", "pixel_coords": [1, 2, 3.5]}] * n} for n in (10, 3, 9, 4)]  # fmt: skip
-        write(place / f"scenes/CLEVR_{part}_scenes.json", json.dumps({"info": {}, "scenes": scenes}))
+        write(
+            place / f"scenes/CLEVR_{part}_scenes.json", json.dumps({"info": {}, "scenes": scenes})
+        )
         for n in (10, 3, 9, 4):
-            save(place / f"images/{part}/CLEVR_{part}_{n:06d}.png", names("clevr_counts").index(str(n)))
+            save(
+                place / f"images/{part}/CLEVR_{part}_{n:06d}.png",
+                names("clevr_counts").index(str(n)),
+            )
     return dict.fromkeys(("train", "test"), ["10", "3", "9", "4"])
 
 
 def hateful_memes(root):
     rows = [(42953, 0), (23058, 1)]
-    lines = [json.dumps({"id": n, "img": f"img/{n:05d}.png", "label": label, "text": "x"}) for n, label in rows]
+    lines = [
+        json.dumps({"id": n, "img": f"img/{n:05d}.png", "label": label, "text": "x"})
+        for n, label in rows
+    ]
     for name in ("train", "dev"):
         write(root / f"{name}.jsonl", "\n".join(lines) + "\n")
     for number, label in rows:
@@ -398,7 +484,12 @@ def of_folders(key, folder, places=(0, 7, -1)):
 def objectnet(root):
     own = {"t-shirt": "t-shirt", "full_sized_towel": "bath towel", "wok": "wok"}
     for folder, name in own.items():
-        save(root / f"objectnet-1.0/images/{folder}/a.png", names("objectnet").index(name), (12, 12), (255, 0, 0))
+        save(
+            root / f"objectnet-1.0/images/{folder}/a.png",
+            names("objectnet").index(name),
+            (12, 12),
+            (255, 0, 0),
+        )
     save(root / "objectnet-1.0/images/squeegee/a.png", 0)
     return {"test": list(own.values())}
 
@@ -426,7 +517,13 @@ MINIATURES = {
     "imagenet_r": of_folders("imagenet_r", "imagenet-r"),
     "imagenet_sketch": of_folders("imagenet_sketch", "sketch"),
 }  # fmt: skip
-NEEDS = {"pcam": "h5py", "ucf101": "av", "kinetics700": "av", "stanford_cars": "scipy", "flowers102": "scipy"}
+NEEDS = {
+    "pcam": "h5py",
+    "ucf101": "av",
+    "kinetics700": "av",
+    "stanford_cars": "scipy",
+    "flowers102": "scipy",
+}
 GREY = {"mnist", "fer2013"}
 
 

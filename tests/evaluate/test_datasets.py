@@ -100,7 +100,14 @@ def test_groups_of_signs_and_of_videos(tmp_path):
     data = open_dataset("gtsrb", "train", data_dir=tmp_path).labelled
     assert data.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     MINIATURES["ucf101"](tmp_path / "ucf101")
-    assert open_dataset("ucf101", "test:3", data_dir=tmp_path).labelled.groups.tolist() == [0, 0, 1, 1, 2, 2]
+    assert open_dataset("ucf101", "test:3", data_dir=tmp_path).labelled.groups.tolist() == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+    ]
 
 
 def test_draws_do_not_overlap_and_do_not_depend_on_the_folder(tmp_path):
@@ -112,7 +119,9 @@ def test_draws_do_not_overlap_and_do_not_depend_on_the_folder(tmp_path):
     }  # fmt: skip
     assert all(parts["a", s] == parts["b", s] for s in ("train", "val", "test"))
     assert len({*parts["a", "train"], *parts["a", "val"], *parts["a", "test"]}) == 3 * 141
-    data = READERS["folders"](tmp_path / "a/resisc45", "x", folder="NWPU-RESISC45", seed="resisc45", take=[140, -1])
+    data = READERS["folders"](
+        tmp_path / "a/resisc45", "x", folder="NWPU-RESISC45", seed="resisc45", take=[140, -1]
+    )
     assert len(data) == 3
 
 
@@ -124,7 +133,10 @@ def test_imagenets_flat_folder_needs_the_devkits_order(tmp_path):
     kit = root / "ILSVRC2012_devkit_t12/data"
     kit.mkdir(parents=True)
     rows = [(1, own[999]), (2, own[0]), (3, own[744])]
-    savemat(kit / "meta.mat", {"synsets": np.array([[r] for r in rows], [("ILSVRC2012_ID", "O"), ("WNID", "O")])})
+    savemat(
+        kit / "meta.mat",
+        {"synsets": np.array([[r] for r in rows], [("ILSVRC2012_ID", "O"), ("WNID", "O")])},
+    )
     write(kit / "ILSVRC2012_validation_ground_truth.txt", "3\n1\n2\n")
     for number, place in enumerate((744, 999, 0), start=1):
         save(root / f"val/ILSVRC2012_val_{number:08d}.JPEG", place)
@@ -145,7 +157,9 @@ def test_rendered_sentences(tmp_path):
         pixels = np.asarray(picture.convert("L"))
         assert pixels.shape == (448, 448)
         assert pixels.min() < 40
-        edges = np.concatenate([pixels[:8].ravel(), pixels[-8:].ravel(), pixels[:, :8].ravel(), pixels[:, -8:].ravel()])
+        edges = np.concatenate(
+            [pixels[:8].ravel(), pixels[-8:].ravel(), pixels[:, :8].ravel(), pixels[:, -8:].ravel()]
+        )
         assert edges.min() == 255  # nothing is cut off
     assert data.ids[0] == "an ugly mess ."
 
@@ -187,7 +201,9 @@ def test_folders_csv_and_splits(tmp_path):
     with pytest.raises(DataError, match="no row of the split 'val'. It has: test, train"):
         open_dataset(tmp_path / "t.csv", "val")
     write(tmp_path / "u.csv", "what,label\n1.png,a\n")
-    with pytest.raises(DataError, match="no column of paths of pictures under a usual name.*It has: what, label"):
+    with pytest.raises(
+        DataError, match="no column of paths of pictures under a usual name.*It has: what, label"
+    ):
         open_dataset(tmp_path / "u.csv")
     write(tmp_path / "v.csv", "file,label\n../../etc/passwd,a\n")
     with pytest.raises(DataError, match="no path within"):
@@ -223,7 +239,11 @@ def test_parquet_as_the_hub_writes_it(tmp_path):
     (tmp_path / "d/data").mkdir(parents=True)
     for split, labels in (("train", [0, 0]), ("test", [1, 0])):
         rows = [{"bytes": encoded(n), "path": f"{n}.png"} for n in labels]
-        parquet(tmp_path / f"d/data/{split}-00000-of-00001.parquet", {"image": rows, "label": labels}, meta)
+        parquet(
+            tmp_path / f"d/data/{split}-00000-of-00001.parquet",
+            {"image": rows, "label": labels},
+            meta,
+        )
     data = open_dataset(tmp_path / "d").labelled
     assert [data.names[t] for t in data.targets] == ["dog", "cat"]
     assert list(data.pictures) == [encoded(1), encoded(0)]
@@ -231,12 +251,20 @@ def test_parquet_as_the_hub_writes_it(tmp_path):
 
 def test_a_table_like_a_known_set(tmp_path):
     """The Parquet's own numbers or names become the prompts' order and names."""
-    rows = {"image": [encoded(n) for n in range(3)], "label": [9, 0, 4], "label_name": ["nine", "zero", "four"]}
+    rows = {
+        "image": [encoded(n) for n in range(3)],
+        "label": [9, 0, 4],
+        "label_name": ["nine", "zero", "four"],
+    }
     opened = open_dataset(parquet(tmp_path / "m.parquet", rows), like="mnist")
     assert opened.labelled.targets.tolist() == [9, 0, 4]  # names "nine" are not known, numbers are
     rows = {"image": [encoded(n) for n in range(3)], "label": [4, 0, 9]}
     opened = open_dataset(parquet(tmp_path / "c.parquet", rows), like="cifar10")
-    assert [opened.labelled.names[t] for t in opened.labelled.targets] == ["deer", "airplane", "truck"]
+    assert [opened.labelled.names[t] for t in opened.labelled.targets] == [
+        "deer",
+        "airplane",
+        "truck",
+    ]
     assert opened.metric == "accuracy"
     assert opened.templates == prompts.templates("cifar10")
     wnid = facts.own_labels(facts.get("tiny_imagenet"))[7]
@@ -275,7 +303,12 @@ def test_webdataset_shards(tmp_path):
                                    ("a/y.png", encoded(1)), ("a/y.txt", "猫".encode()), ("lost.png", b"")])  # fmt: skip
     data = open_dataset(one).labelled
     assert data.names == ("dog", "猫")
-    assert open_dataset(tmp_path / "w", like="rendered_sst2").labelled.targets.tolist() == [0, 1, 0, 1]
+    assert open_dataset(tmp_path / "w", like="rendered_sst2").labelled.targets.tolist() == [
+        0,
+        1,
+        0,
+        1,
+    ]
     with pytest.raises(DataError, match="no class in its .json"):
         open_dataset(tar(tmp_path / "k.tar", [("x.png", encoded(0)), ("x.json", b"{}")]))
     cut = tmp_path / "cut.tar"
@@ -303,7 +336,11 @@ def test_captions(tmp_path):
     assert found.captions == ("one, and more", "two")
     write(tmp_path / "p.json", json.dumps([{"image": "val2014/1.jpg", "caption": ["x", "y"]}]))
     assert len(open_captioned(tmp_path / "p.json")[0].captions) == 2
-    rows = {"image": [encoded(0), encoded(1)], "captions": [["a", "b"], ["c"]], "file_name": ["0", "1"]}
+    rows = {
+        "image": [encoded(0), encoded(1)],
+        "captions": [["a", "b"], ["c"]],
+        "file_name": ["0", "1"],
+    }
     found, _ = open_captioned(parquet(tmp_path / "c.parquet", rows))
     assert found.picture_of.tolist() == [0, 0, 1]
     with pytest.raises(DataError, match="has captions, no classes"):
@@ -316,7 +353,9 @@ def test_captions(tmp_path):
 def test_messages(tmp_path, monkeypatch):
     monkeypatch.setenv("KESHIN_DATA", str(tmp_path))
     assert data_folder() == tmp_path
-    with pytest.raises(DataError, match=r"DTD|Describable Textures is not in .*: there is no dtd/labels/test1.txt") as caught:
+    with pytest.raises(
+        DataError, match=r"DTD|Describable Textures is not in .*: there is no dtd/labels/test1.txt"
+    ) as caught:
         open_dataset("dtd")
     assert "--fetch` downloads it (0.6 GB)" in str(caught.value)
     write(tmp_path / "dtd/wrong/x.txt", "")
@@ -389,4 +428,9 @@ def test_the_data_beside_the_repository():
         assert len(opened.labelled.names) == facts.get(like).classes
         assert np.bincount(opened.labelled.targets, minlength=len(opened.labelled.names)).min() > 0
         assert isinstance(Image.open(io.BytesIO(opened.labelled.pictures[-1])), Image.Image)
-    assert open_dataset(SHARED / "tiny-imagenet/tiny-imagenet-val-0000.parquet", label="wnid").labelled.names[0] == "n01443537"
+    assert (
+        open_dataset(
+            SHARED / "tiny-imagenet/tiny-imagenet-val-0000.parquet", label="wnid"
+        ).labelled.names[0]
+        == "n01443537"
+    )

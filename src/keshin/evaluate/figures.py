@@ -16,7 +16,7 @@ from keshin.evaluate.results import Evaluation
 from keshin.evaluate.summary import metric_name
 from keshin.evaluate.tables import as_csv
 from keshin.evaluate.words import Words, words_of
-from keshin.facts.paper import paper_results
+from keshin.evaluate.paper import paper_results
 
 FIGURES = {  # file name -> what draws it, and its texts
     "figure5": (paper_figures.figure_five, "figure_five"),

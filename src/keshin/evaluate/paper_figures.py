@@ -13,7 +13,7 @@ from keshin.evaluate.charts import whisker
 from keshin.evaluate.drawing import Canvas, Scale, fitted, percent, text_width
 from keshin.evaluate.results import CurvePoint, Evaluation
 from keshin.evaluate.words import Words
-from keshin.facts.paper import PaperResult, paper_results
+from keshin.evaluate.paper import PaperResult, paper_results
 
 ROW = 24
 OWN, ITS_PROBE = 0, 1
@@ -42,7 +42,7 @@ def figure_five_rows(found: Sequence[Evaluation]) -> list[Row]:
     for one in found:
         paper = paper_results().get(one.data.key)
         figure = paper.figure5 if paper else None
-        tables = paper.by_tables if paper and not paper.agrees else None
+        tables = paper.by_tables if paper and paper.disagreement else None
         name = one.data.title
         if one.baseline is not None:
             versus = one.baseline.versus  # probe minus zero-shot

@@ -20,7 +20,7 @@ from keshin.evaluate.drawing import DARK, STYLE, clean
 from keshin.evaluate.results import Difference, Evaluation, Score
 from keshin.evaluate.summary import cautions, metric_name, summary
 from keshin.evaluate.words import Words, words_of
-from keshin.facts.paper import PaperResult, paper_results
+from keshin.evaluate.paper import PaperResult, paper_results
 
 PERCENT, MINUS = "\N{NO-BREAK SPACE}%", "\N{MINUS SIGN}"
 PAGES = Path(__file__).parent / "pages"

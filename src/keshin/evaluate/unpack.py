@@ -55,8 +55,8 @@ class Room:
 def unpack(
     archive: Path, into: Path, *, inner: Sequence[str] = (), scratch: Path | None = None
 ) -> list[str]:
-    """Unpack a tar (also compressed), a zip, or one compressed file, and the archives ``inner`` in
-    it; files that are there of the same names are replaced. Returns the members left out.
+    """Unpack a tar (also compressed), a zip, or one compressed file, told apart by their names,
+    and the archives ``inner`` in it; files that are there of the same names are replaced. Returns the members left out.
 
     Nothing is in ``into`` before all is unpacked. Raises ``DataError`` for an archive that is
     damaged or that would do harm.
@@ -77,14 +77,14 @@ def unpack(
 
 def _one(archive: Path, place: Path) -> list[str]:
     try:
-        if tarfile.is_tarfile(archive):
-            return _tar(archive, place)
-        if zipfile.is_zipfile(archive):
+        if archive.suffix == ".zip" and zipfile.is_zipfile(archive):
             return _zip(archive, place)
-        if archive.suffix == ".gz":
+        if archive.suffix == ".gz" and not archive.stem.endswith(".tar"):
             with gzip.open(archive) as source:
                 _copy(source, place / archive.stem, Room(archive))
             return []
+        if archive.suffix != ".zip" and tarfile.is_tarfile(archive):
+            return _tar(archive, place)
     except (
         tarfile.TarError,
         zipfile.BadZipFile,
@@ -97,7 +97,9 @@ def _one(archive: Path, place: Path) -> list[str]:
         raise DataError(f"{archive} is protected: {error}.") from error
     except gzip.BadGzipFile as error:
         raise DataError(f"{archive} is damaged: {error}.") from error
-    raise DataError(f"{archive} is no tar, zip or gzip file. Was a web page saved in its stead?")
+    raise DataError(
+        f"{archive} is not the tar or zip file that its name says. Was a web page saved in its stead?"
+    )
 
 
 def _tar(archive: Path, place: Path) -> list[str]:

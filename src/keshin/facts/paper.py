@@ -1,48 +1,75 @@
-"""The paper's own results on its 27 data sets, to stand beside what is measured here.
-
-Tables and figure disagree for two data sets (KITTI, UCF101): both are given, neither is corrected.
-"""
+"""Values that the paper prints (``paper.toml``), to stand beside what is measured. In per cent."""
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-BEST = "ViT-L/14@336px"
-"""The model of the paper's Figure 5."""
-FILE = Path(__file__).parent / "paper.json"
+from keshin.errors import DataError
+
+TABLE = Path(__file__).with_name("paper.toml")
 
 
-class PaperResult(msgspec.Struct, frozen=True):
-    """One data set of the paper; values in percent, in the metric of its Table 9."""
+class Humans(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of Table 2: people, or CLIP, on Oxford-IIIT Pets."""
 
-    title: str
-    zero_shot: dict[str, float]
-    """Released model -> zero-shot score (Table 11)."""
-    resnet50_probe: float
-    """Linear probe on the features of ImageNet's ResNet-50 (Table 10)."""
-    figure5: float
-    """Zero-shot CLIP minus that probe, as Figure 5 prints it."""
-
-    @property
-    def by_tables(self) -> float:
-        """The same difference, of Tables 11 and 10."""
-        return round(self.zero_shot[BEST] - self.resnet50_probe, 1)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether figure and tables say the same, but for rounding."""
-        return abs(self.figure5 - self.by_tables) < 0.15
+    setting: str
+    accuracy: float
+    majority_vote: float
+    accuracy_on_guesses: float
+    majority_vote_on_guesses: float
 
 
-class _Content(msgspec.Struct):
-    source: str
-    datasets: dict[str, PaperResult]
+def zero_shot(model: str) -> dict[str, float]:
+    """Key of a set -> score of a model (``RN50`` to ``ViT-L/14@336px``), Table 11."""
+    return _row("zero_shot", model)
+
+
+def zero_shot_models() -> tuple[str, ...]:
+    """The nine models of Table 11."""
+    return tuple(_table()["zero_shot"])
+
+
+def linear_probe(model: str) -> dict[str, float]:
+    """Key of a set -> score of a linear probe on a model's features, Table 10."""
+    return _row("linear_probe", model)
+
+
+def probed_models() -> tuple[str, ...]:
+    """The models of Table 10 that are kept here."""
+    return tuple(_table()["linear_probe"])
+
+
+def figure5() -> dict[str, float]:
+    """Key of a set -> zero-shot CLIP minus the linear probe on ResNet-50, as Figure 5 prints it."""
+    return dict(zip(_table()["keys"], _table()["figure5"], strict=True))
+
+
+def disagreements() -> Mapping[str, str]:
+    """Key of a set -> a sentence, where Figure 5 and the tables differ by more than rounding."""
+    found: dict[str, str] = _table()["disagreements"]
+    return found
+
+
+def humans_on_pets() -> tuple[Humans, ...]:
+    """Table 2."""
+    return tuple(msgspec.convert(row, Humans) for row in _table()["humans_on_pets"])
+
+
+def _row(table: str, model: str) -> dict[str, float]:
+    rows: dict[str, list[float]] = _table()[table]
+    if model not in rows:
+        raise DataError(
+            f"The paper's values have no model '{model}'. They have: {', '.join(rows)}."
+        )
+    return dict(zip(_table()["keys"], rows[model], strict=True))
 
 
 @cache
-def paper_results() -> dict[str, PaperResult]:
-    """Key of a data set, as in ``datasets``, -> the paper's results on it."""
-    return msgspec.json.decode(FILE.read_bytes(), type=_Content).datasets
+def _table() -> dict[str, Any]:
+    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
