@@ -17,6 +17,7 @@ import os
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -24,10 +25,10 @@ from sklearn.linear_model import LogisticRegression
 from keshin.evaluate.probe import LinearProbe
 from keshin.evaluate.strength import STRENGTHS
 
-PARTS = {"train": 0.6, "validation": 0.15}
+PARTS = {"train": 0.3, "validation": 0.3}
 
 
-def synthetic(count: int, width: int, classes: int, seed: int = 0):
+def synthetic(count: int, width: int, classes: int, seed: int = 0) -> tuple[Any, Any]:
     """Classes whose means differ along few directions, noise that falls as j ** -0.7, an offset."""
     rng = np.random.default_rng(seed)
     scale = np.arange(1, width + 1) ** -0.7
@@ -39,7 +40,7 @@ def synthetic(count: int, width: int, classes: int, seed: int = 0):
     return ((means[labels] + noise) @ turn + offset).astype(np.float32), labels
 
 
-def tiny(path: Path, classes: int, each: int):
+def tiny(path: Path, classes: int, each: int) -> tuple[Any, Any]:
     """Probe features of the embedded model."""
     import keshin
     from keshin.evaluate.features import extract
@@ -51,13 +52,13 @@ def tiny(path: Path, classes: int, each: int):
     return found.vectors, data.targets[rows][found.rows]
 
 
-def parts(features, labels, seed: int = 0):
+def parts(features: Any, labels: Any, seed: int = 0) -> list[Any]:
     order = np.random.default_rng(seed).permutation(len(labels))
     ends = np.cumsum([int(share * len(labels)) for share in PARTS.values()])
     return [(features[rows], labels[rows]) for rows in np.split(order, ends)]
 
 
-def naive(train, validation, test):
+def naive(train: Any, validation: Any, test: Any) -> dict[str, Any]:
     """What one writes with scikit-learn: 96 fits, the best on validation, one more fit on both."""
     values = []
     for strength in STRENGTHS[:96]:
@@ -69,10 +70,15 @@ def naive(train, validation, test):
     return {"C": best, "validation": max(values), "test": model.score(*test)}
 
 
-def ours(train, validation, test):
+def ours(train: Any, validation: Any, test: Any) -> dict[str, Any]:
     model = LinearProbe().fit(*train, validation=validation)
     value = max(trial.value for trial in model.trials_)
-    return {"C": model.C_, "validation": value, "test": model.score(*test), "fits": len(model.trials_)}
+    return {
+        "C": model.C_,
+        "validation": value,
+        "test": model.score(*test),
+        "fits": len(model.trials_),
+    }
 
 
 def main() -> None:

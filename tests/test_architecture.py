@@ -45,6 +45,7 @@ HOME = {  # third-party package -> the only places that may import it
     "scipy": ("evaluate/",),
     "h5py": ("evaluate/readers/",),
     "av": ("evaluate/readers/",),
+    "threadpoolctl": ("evaluate/",),
     "starlette": ("serve/",),
     "click": ("cli/",),
     "rich": ("cli/",),

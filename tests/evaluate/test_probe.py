@@ -46,7 +46,9 @@ def test_it_is_as_good_as_a_sweep_over_all_strengths():
     both = [np.concatenate(pair) for pair in zip(train, held, strict=True)]
     theirs = LogisticRegression(C=probe.C_, max_iter=5000, tol=1e-8).fit(*both)
     assert abs(probe.score(*test) - theirs.score(*test)) <= 0.001
-    np.testing.assert_allclose(probe.predict_proba(test[0]), theirs.predict_proba(test[0]), atol=2e-2)
+    np.testing.assert_allclose(
+        probe.predict_proba(test[0]), theirs.predict_proba(test[0]), atol=2e-2
+    )
 
 
 def test_names_of_classes_and_two_classes():
@@ -91,7 +93,7 @@ def test_metric_leads_the_search():
         return -float(scores.std(axis=0).sum())  # likes small weights
 
     probe = LinearProbe(metric=metric).fit(features, labels)
-    assert probe.C_ == STRENGTHS[0]
+    assert STRENGTHS[0] == probe.C_
     assert len(calls) == len(probe.trials_) == 11
     named = LinearProbe(metric="mean per class").fit(features, labels)
     assert 0 < named.score(features, labels) <= 1

@@ -67,9 +67,7 @@ class Held(Kept):
     """A picture in memory: bytes of a file, which share their vector with the file itself, or an
     array. A Pillow image is encoded each time: what it shows is not in its pixels alone."""
 
-    def __init__(
-        self, index: int, picture: Picture, encoder: PictureEncoder, known: Known
-    ) -> None:
+    def __init__(self, index: int, picture: Picture, encoder: PictureEncoder, known: Known) -> None:
         super().__init__(index, name_of(picture), encoder, known)
         self._picture: Picture | None = picture
 

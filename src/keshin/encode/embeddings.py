@@ -178,9 +178,7 @@ class Store:
                 yield Held(index, picture, self.encoder, self.vectors_of)
                 index += 1
 
-    def _items(
-        self, paths: Iterable[str | os.PathLike[str]], index: int = 0
-    ) -> Iterator[Embedded]:
+    def _items(self, paths: Iterable[str | os.PathLike[str]], index: int = 0) -> Iterator[Embedded]:
         """The files, those that are known done already; ``index`` is that of the first."""
         source = iter(paths)
         folders: dict[str, str] = {}

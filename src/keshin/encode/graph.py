@@ -1,8 +1,8 @@
 """The towers as ONNX graphs, from a fact sheet and the tensors of a checkpoint, without PyTorch.
 
 They compute what ``torch_model.py`` computes; a parity test holds the two together. The tables
-``VISION``, ``TEXT`` and ``POSITIONS`` at the end choose by kind. Sources: the paper, section 2.4, and
-appendix A.3 for what a linear probe reads.
+``VISION``, ``TEXT`` and ``POSITIONS`` at the end choose by kind. Sources: the paper, section 2.4,
+and appendix A.3 for what a linear probe reads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def image_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> 
 
 
 def probe_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> ModelProto:
-    """``pixels`` -> ``features`` (n, probe_dim): what a linear probe reads, before the projection."""
+    """``pixels`` -> ``features`` (n, probe_dim): what a linear probe reads."""
     graph = Graph(tensors, layers)
     features = VISION[type(config.vision)](graph, "pixels", config.vision)
     return graph.model([_pixels(config)], features, config.probe_dim)
@@ -238,7 +238,7 @@ VISION: dict[type, Callable[[Graph, str, Any], str]] = {
     ResNet: resnet,
     PooledVisionTransformer: pooled_vit,
 }
-"""Each gives what a linear probe reads; what is ``projected`` (core/towers.py) is projected after."""
+"""Each gives what a linear probe reads; what is ``projected`` (core/towers.py) comes after."""
 TEXT: dict[type, Callable[[Graph, str, str, Any], str]] = {
     TextTransformer: text_transformer,
     RobertaText: roberta_text,

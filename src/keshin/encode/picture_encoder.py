@@ -1,7 +1,7 @@
 """Pictures to vectors, whatever computes them: the half of an encoder that needs no text.
 
-A CLIP model gives two of these, one for each ``Kind`` of feature; a network that knows pictures only
-is one. Stored embeddings, evaluation and search need no more than this.
+A CLIP model gives two of these, one for each ``Kind`` of feature; a network that knows pictures
+only is one. Stored embeddings, evaluation and search need no more than this.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ class Tower(nn.Module):
     """An image tower: what a linear probe reads of a picture, then the joint embedding."""
 
     projected = True
-    """Whether there is a projection ``proj`` (P, E), as the facts of the tower say."""
+    """Whether there is a projection, as the facts of the tower say."""
+    proj: Tensor
+    """(P, E), if there is one."""
 
     def probe(self, pictures: Tensor) -> Tensor:
         """(B, 3, h, w) pictures -> (B, P) features before the projection."""
@@ -36,7 +38,23 @@ class Tower(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, h, w) pictures -> (B, E) features, not normalised."""
         x = self.probe(pictures)
-        return cast(Tensor, x @ self.proj) if self.projected else x
+        return x @ self.proj if self.projected else x
+
+
+class PatchDropout(nn.Module):
+    """Leaves out a random share of each picture's patches while training (FLIP, Li et al. 2023)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = 0.0  # set by the trainer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L', D), L' = L x (1 - share), at least 1."""
+        if not (self.training and self.share):
+            return x
+        kept = max(1, round(x.shape[1] * (1 - self.share)))
+        chosen = torch.rand(x.shape[:2], device=x.device).topk(kept, dim=1).indices
+        return x.gather(1, chosen[..., None].expand(-1, -1, x.shape[2]))
 
 
 class VisionTransformerTower(Tower):
@@ -51,6 +69,7 @@ class VisionTransformerTower(Tower):
         self.positional_embedding = nn.Parameter(
             width**-0.5 * torch.randn(rows * columns + 1, width)
         )
+        self.dropout = PatchDropout()
         self.ln_pre = nn.LayerNorm(width, eps=eps)
         self.transformer = Transformer(facts, causal=False)
         self.ln_post = nn.LayerNorm(width, eps=eps)
@@ -59,8 +78,9 @@ class VisionTransformerTower(Tower):
 
     def probe(self, pictures: Tensor) -> Tensor:
         x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
-        first = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        x = torch.cat([first, x], dim=1) + self.positional_embedding.to(x.dtype)
+        positions = self.positional_embedding.to(x.dtype)
+        first = (self.class_embedding.to(x.dtype) + positions[0]).expand(x.shape[0], 1, -1)
+        x = torch.cat([first, self.dropout(x + positions[1:])], dim=1)
         x = self.transformer(self.ln_pre(x))
         return cast(Tensor, self.ln_post(x[:, 0]))
 
@@ -94,6 +114,7 @@ class PooledVisionTransformerTower(Tower):
         width = facts.width
         self.conv1 = nn.Conv2d(3, width, facts.patch_size, facts.patch_size)
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(rows * columns, width))
+        self.dropout = PatchDropout()
         self.transformer = Transformer(facts, causal=False)
         self.ln_post = nn.LayerNorm(width, eps=facts.layer_norm_eps)
         self.attnpool = ProbePool(facts)
@@ -101,7 +122,7 @@ class PooledVisionTransformerTower(Tower):
 
     def probe(self, pictures: Tensor) -> Tensor:
         x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = self.transformer(x + self.positional_embedding.to(x.dtype))
+        x = self.transformer(self.dropout(x + self.positional_embedding.to(x.dtype)))
         return cast(Tensor, self.attnpool(self.ln_post(x)))
 
 

@@ -12,8 +12,9 @@ next, and every class gives as many as it has, at most. A classifier starts in o
   without intercept, so that C -> 0 gives zero-shot itself. x are ``joint`` features.
 
 C is chosen inside the draw, from c / v with v the mean squared distance of its features from their
-mean, so that no unit matters: by cross-entropy in a cross-validation over the draw; with one example
-a class, where there is nothing to hold back, c is ``ONE_SHOT``. The test pictures choose nothing.
+mean, so that no unit matters: by cross-entropy in a cross-validation over the draw; with one
+example a class, where there is nothing to hold back, c is ``ONE_SHOT``. The test pictures choose
+nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Start: TypeAlias = Literal["zero", "text"]
 SIZES = (1, 2, 4, 8, 16)
-GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-1, 5))
+GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-2, 5))
 """What c is chosen from."""
-ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 10.0}
+ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 1.0}
 """c for one example a class (docs/decisions.md: on which pictures it was found)."""
 FOLDS = 4
 TOLERANCE = 1e-3
@@ -58,7 +59,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A zero-shot classifier on the same features: ``Classifier.weights_`` and the model's scale."""
+    """A zero-shot classifier on the same features: ``Classifier.weights_``, the model's scale."""
 
     weights: FloatArray
     """(k, d) of unit length."""
@@ -179,14 +180,14 @@ def _check(
             raise DataError("start='text' needs text=Text(weights, scale) of the same features.")
         expected = (classes, train.features.shape[1])
         if text.weights.shape != expected:
-            raise DataError(f"text.weights is {text.weights.shape}; these features need {expected}.")
+            raise DataError(
+                f"text.weights is {text.weights.shape}; these features need {expected}."
+            )
 
 
 def shuffled(targets: IntArray, rng: np.random.Generator) -> list[IntArray]:
     """One draw: the rows of each class in random order; the first n of each are its n-shot set."""
-    return [
-        rng.permutation(np.flatnonzero(targets == label)) for label in range(targets.max() + 1)
-    ]
+    return [rng.permutation(np.flatnonzero(targets == label)) for label in range(targets.max() + 1)]
 
 
 @dataclass
@@ -223,7 +224,7 @@ class _Fitting:
         if self.start == "text" and self.text is not None:
             scores += self.text.scale * (test @ self.text.weights.T)
         elif len(found) < self.classes:  # a class without examples is never the answer
-            scores[:, np.setdiff1d(np.arange(self.classes), found)] = -np.inf
+            scores[:, np.setdiff1d(np.arange(self.classes), found)] = scores.min() - 1
         return strength, scores
 
     def _solve(

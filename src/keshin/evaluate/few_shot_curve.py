@@ -113,9 +113,11 @@ class Resampled:
         self._targets, self._value, self._rng = targets, point_value(metric), rng
         self._weights = correctness(metric, targets) if groups is None else None
         self.count = SLOW_RESAMPLES if self._weights is None else RESAMPLES
+        self._rows: Sequence[IntArray]
         if groups is None:
             parts = [np.flatnonzero(targets == label) for label in np.unique(targets)]
-            self._rows = np.concatenate([_again(part, self.count, rng) for part in parts], axis=1)
+            again = [_again(part, self.count, rng) for part in parts]
+            self._rows = list(np.concatenate(again, axis=1))
         else:
             parts = [np.flatnonzero(groups == group) for group in np.unique(groups)]
             picks = rng.integers(len(parts), size=(self.count, len(parts)))
@@ -167,7 +169,7 @@ def crossing(points: Sequence[Point], spread: Array, zero: float, zero_spread: A
 
 
 def overtaken(sizes: Array, values: Array, zero: Array) -> Array:
-    """(p,) sizes, (p, b) values, (b,) of zero-shot -> (b,) sizes where they first meet, inf if never."""
+    """(p,) sizes, (p, b) values, (b,) of zero-shot -> (b,) sizes where they meet, inf if never."""
     above = values >= zero
     first = above.argmax(axis=0)
     columns = np.arange(values.shape[1])

@@ -4,8 +4,8 @@ The problem, in scikit-learn's terms, for features X (n, d) and k columns of sco
 
     minimise over W (d, k) and b (k,):   C sum_i loss(y_i, o_i + x_i W + b) + |W - W0|^2 / 2
 
-``loss`` is the cross-entropy of a softmax over the columns, or the sum of k separate sigmoids; ``o``
-are scores that are there already (``X W0``), 0 without a centre W0; b is not penalised.
+``loss`` is the cross-entropy of a softmax over the columns, or the sum of k separate sigmoids;
+``o`` are scores that are there already (``X W0``), 0 without a centre W0; b is not penalised.
 
 Three changes of variables make it easy, and none changes the solution:
 
@@ -13,14 +13,17 @@ Three changes of variables make it easy, and none changes the solution:
 - the penalty does not see a rotation, so W is written in the eigenvectors of ``X'X``; of n < d
   pictures there are at most n, the rest of W is zero;
 - in these coordinates the curvature is nearly diagonal: the step of L-BFGS is measured in units of
-  ``1 / sqrt(h s_j + 1/C)``, with the eigenvalue s_j and the mean h of ``p (1 - p)``.
+  ``1 / sqrt(h s_j + 1/C)``, with the eigenvalue s_j and the mean h of ``p (1 - p)``, which is taken
+  anew when the loss has fallen.
 
 L-BFGS (SciPy) then needs tens of iterations where raw features need hundreds.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -32,8 +35,15 @@ Array = npt.NDArray[np.floating]
 Link = Literal["softmax", "sigmoid"]
 NEGLIGIBLE = 1e-12
 """Of the largest eigenvalue: what lies below is rounding."""
+FLATTEST = 1e-12
+LESS = 0.9
+"""Of the value before: where the loss fell below it, the curvature is another, and L-BFGS starts
+again in its units. Without that, a separable problem would end where the first units led it."""
 MEMORY = 10
 """Pairs of steps that L-BFGS remembers: SciPy's and scikit-learn's own number."""
+WORTH_THREADS = 1 << 30
+"""Multiplications in a product from which more than one thread of BLAS is faster: below it the
+threads wait for each other longer than they work (measured: up to five times slower)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,50 +169,98 @@ def solve(
     loss is within about ``tolerance ** 2`` a parameter of its minimum), when the loss falls no
     more, or after ``iterations``.
     """
-    optimize = require("scipy.optimize", extra="eval")
-    features, kind = rotated.features, rotated.features.dtype
-    count, rank = features.shape
+    count, rank = rotated.features.shape
     columns = targets.columns
     if start is None:
         start = Solution(np.zeros((rank, columns)), np.zeros(columns), 0, converged=False)
-    begin = start.scores(features) + (0 if offset is None else offset)
-    p = probabilities(begin, targets.link)
-    curvature = np.maximum((p * (1 - p)).mean(axis=0, dtype=np.float64), 1e-3 / columns)  # (k,)
-    penalty = 1 / (strength * count)
-    unit = np.empty((rank + 1, columns))
-    unit[:-1] = 1 / np.sqrt(rotated.spectrum[:, None] / count * curvature + penalty)
-    unit[-1] = 1 / np.sqrt(curvature) if intercept else 0
+    problem = _Problem(rotated, targets, 1 / (strength * count), offset, intercept)
+    flat = np.concatenate([start.weights, start.intercept[None]])
+    used, last = 0, np.inf
+    with _threads(count * rank * columns):
+        while used < iterations:
+            flat, value, more = problem.descend(flat, last, iterations - used, tolerance)
+            used += more
+            if value > LESS * last or more == 0:
+                break
+            last = value
+    return Solution(flat[:-1], flat[-1], used, converged=used < iterations)
 
-    def objective(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        moved = unit * flat.reshape(rank + 1, columns)
-        scores = features @ moved[:-1].astype(kind)
-        scores += moved[-1].astype(kind)
-        if offset is not None:
-            scores += offset
-        value = targets.loss(scores) / count + 0.5 * penalty * float((moved[:-1] ** 2).sum())
-        slope = np.empty_like(unit)
-        slope[:-1] = (features.T @ scores) / count + penalty * moved[:-1]
-        slope[-1] = scores.sum(axis=0, dtype=np.float64) / count
-        return value, (unit * slope).ravel()
 
-    first = np.zeros_like(unit)
-    first[:-1] = start.weights / unit[:-1]
-    if intercept:
-        first[-1] = start.intercept / unit[-1]
-    single = kind == np.float32
-    found: Any = optimize.minimize(
-        objective,
-        first.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The mean loss with its penalty, as a function of weights and intercept (r + 1, k)."""
+
+    rotated: Rotated
+    targets: Targets
+    penalty: float
+    offset: Array | None
+    intercept: bool
+
+    def scores(self, moved: Array) -> Array:
+        features = self.rotated.features
+        scores = features @ moved[:-1].astype(features.dtype)
+        scores += moved[-1].astype(features.dtype)
+        if self.offset is not None:
+            scores += self.offset
+        return scores
+
+    def descend(
+        self, begin: Array, known: float, iterations: int, tolerance: float
+    ) -> tuple[Array, float, int]:
+        """L-BFGS from a point, in units of the curvature there: (point, value, iterations).
+
+        The value is divided by the one that is ``known`` there, so that tolerances mean the same
+        where next to no loss is left.
+        """
+        optimize = require("scipy.optimize", extra="eval")
+        count = len(self.targets)
+        p = probabilities(self.scores(begin), self.targets.link)
+        curvature = np.maximum((p * (1 - p)).mean(axis=0, dtype=np.float64), FLATTEST)  # (k,)
+        unit = np.empty_like(begin)
+        spectrum = self.rotated.spectrum[:, None] / count
+        unit[:-1] = 1 / np.sqrt(spectrum * curvature + self.penalty)
+        unit[-1] = 1 / np.sqrt(curvature) if self.intercept else 0
+        whole = 1 / known if np.isfinite(known) else 1.0
+        # From units of the loss to units of what is minimised.
+        unit /= np.sqrt(whole)
+
+        def objective(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            moved = unit * flat.reshape(unit.shape)
+            scores = self.scores(moved)
+            value = self.targets.loss(scores) / count
+            value += 0.5 * self.penalty * float((moved[:-1] ** 2).sum())
+            slope = np.empty_like(unit)
+            slope[:-1] = (self.rotated.features.T @ scores) / count + self.penalty * moved[:-1]
+            slope[-1] = scores.sum(axis=0, dtype=np.float64) / count
+            return whole * value, whole * (unit * slope).ravel()
+
+        first = np.zeros_like(unit)
+        np.divide(begin, unit, out=first, where=unit > 0)
+        single = self.rotated.features.dtype == np.float32
+        options = {
             "maxiter": iterations,
             "maxcor": MEMORY,
             "maxfun": 20 * iterations,
             "maxls": 30,
             "gtol": tolerance,
             "ftol": 2e-8 if single else 1e-14,  # below it float32 decides at random
-        },
-    )
-    result = unit * found.x.reshape(rank + 1, columns)
-    return Solution(result[:-1], result[-1], int(found.nit), converged=int(found.nit) < iterations)
+        }
+        found: Any = optimize.minimize(
+            objective, first.ravel(), jac=True, method="L-BFGS-B", options=options
+        )
+        moved = unit * found.x.reshape(unit.shape)
+        return moved, float(found.fun) / whole, int(found.nit)
+
+
+def _threads(work: int) -> AbstractContextManager[Any]:
+    """As many threads of BLAS as are worth it for a product of this size."""
+    if work >= WORTH_THREADS:
+        return nullcontext()
+    limited: AbstractContextManager[Any] = _pools().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _pools() -> Any:
+    """The thread pools of this process; looking for them takes a millisecond."""
+    return require("threadpoolctl", extra="eval").ThreadpoolController()

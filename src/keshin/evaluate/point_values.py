@@ -41,8 +41,8 @@ def point_value(metric: Metric) -> Function:
     if metric not in known:
         names = ", ".join(["accuracy", "mean per class", *sorted(known)])
         raise DataError(f"There is no metric '{metric}'. There are: {names}.")
-    found: Function = known[metric].value
-    return found
+    entry = known[metric]
+    return lambda targets, scores: float(entry.study(targets, scores).value)
 
 
 def _share(metric: str, targets: npt.NDArray[Any], scores: Array) -> float:

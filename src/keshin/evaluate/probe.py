@@ -1,14 +1,14 @@
 """The linear probe: logistic regression on features, by the paper's protocol (appendix A.3).
 
-Multinomial logistic regression with L-BFGS, at most 1,000 iterations; the strength of the L2 penalty
-by a parametric search over 96 steps in [1e-6, 1e6] on a validation split; then a fit on train and
-validation together. Features are taken as they are, without standardisation, as in the paper.
+Multinomial logistic regression with L-BFGS, at most 1,000 iterations; the strength of the L2
+penalty by a parametric search over 96 steps in [1e-6, 1e6] on a validation split; then a fit on
+train and validation together. Features are taken as they are, without standardisation, as in the
+paper.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from keshin.errors import DataError, require
 from keshin.evaluate.logistic import (
     Array,
+    Link,
     Rotated,
     Solution,
     Targets,
@@ -35,7 +36,7 @@ UNSEARCHED = 1.0
 """The strength where there is too little to search with: scikit-learn's default."""
 
 
-class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[misc]  # untyped
+class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[misc, name-defined]  # untyped
     """A linear classifier on features, with scikit-learn's contract.
 
     n counts pictures, d features, k classes. ``y`` is (n,) with one label a picture, or (n, k) with
@@ -50,8 +51,8 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         max_iter, tol: of each fit; ``tol`` is the largest slope left, in units of the step.
         random_state: of the split.
 
-    After ``fit``: ``classes_`` (k,), ``coef_`` (k, d) or (1, d), ``intercept_``, ``C_``, ``trials_``
-    (strength, metric, loss and iterations of each fit of the search), ``n_iter_``.
+    After ``fit``: ``classes_`` (k,), ``coef_`` (k, d) or (1, d), ``intercept_``, ``C_``,
+    ``trials_`` (strength, metric, loss and iterations of each fit of the search), ``n_iter_``.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         the last fit is on all. Raises ``ValueError`` for arrays that make no sense and
         ``DataError`` for validation labels that are not among those of ``y``.
         """
-        labels = y if y is None else np.asarray(y)
+        given: Any = y  # what scikit-learn's checks say of None is theirs
+        labels: Any = given if given is None else np.asarray(given)
         several = labels is not None and labels.ndim == 2 and labels.shape[1] > 1
-        X, y = _checks.validate_data(
+        fitted: Array
+        fitted, labels = _checks.validate_data(
             self,
             X,
             labels,
@@ -93,23 +96,25 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
             multi_output=several,
             ensure_min_samples=2,
         )
-        targets = self._learn_classes(y)
-        features, more = X, None
+        targets = self._learn_classes(labels)
+        features, more = fitted, None
         if validation is not None:
-            seen = _checks.check_array(validation[0], dtype=X.dtype)
-            if seen.shape[1] != X.shape[1]:
+            seen = _checks.check_array(validation[0], dtype=fitted.dtype)
+            if seen.shape[1] != fitted.shape[1]:
                 raise DataError(
                     f"The validation features have {seen.shape[1]} columns, those to fit "
-                    f"{X.shape[1]}. Take both from the same network."
+                    f"{fitted.shape[1]}. Take both from the same network."
                 )
             more = self._targets(np.asarray(validation[1]))
             if len(more) != len(seen):
                 raise DataError(f"There are {len(seen)} validation features, {len(more)} labels.")
-            features = np.concatenate([X, seen])
+            features = np.concatenate([fitted, seen])
             targets = _joined(targets, more)
         start: tuple[Rotated, Solution] | None = None
         if self.C is None:
-            self.C_, self.trials_, start = self._search(features, targets, len(X), more is None)
+            self.C_, self.trials_, start = self._search(
+                features, targets, len(fitted), more is None
+            )
         else:
             self.C_, self.trials_ = float(self.C), ()
         rotated = rotate(features)
@@ -129,8 +134,8 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
                 stacklevel=2,
             )
         weights, intercept = found.unrotated(rotated)
-        self.coef_ = weights.T.astype(X.dtype)
-        self.intercept_ = intercept.astype(X.dtype)
+        self.coef_ = weights.T.astype(fitted.dtype)
+        self.intercept_ = intercept.astype(fitted.dtype)
         self.n_iter_ = max(found.iterations, 1)
         return self
 
@@ -174,7 +179,7 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
                     f"y holds one class only ({self.classes_[0]!r}). A probe tells classes apart: "
                     "give at least two."
                 )
-        self._link = "sigmoid" if self._several or self._binary else "softmax"
+        self._link: Link = "sigmoid" if self._several or self._binary else "softmax"
         return self._targets(y)
 
     def _targets(self, y: npt.NDArray[Any]) -> Targets:
@@ -182,7 +187,7 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         if self._several:
             if y.ndim != 2 or y.shape[1] != len(self.classes_):
                 raise DataError(f"Expected labels (n, {len(self.classes_)}), not {y.shape}.")
-            return Targets("sigmoid", y.shape[1], y.astype(np.int8))
+            return Targets("sigmoid", y.shape[1], y.astype(np.int64))
         y = _checks.column_or_1d(y)
         places = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if len(unknown := np.unique(y[self.classes_[places] != y])):
@@ -191,7 +196,7 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
                 "Give every class to the fit, or leave these pictures out."
             )
         if self._binary:
-            return Targets("sigmoid", 1, places[:, None].astype(np.int8))
+            return Targets("sigmoid", 1, places[:, None].astype(np.int64))
         return Targets("softmax", len(self.classes_), places.astype(np.int64))
 
     def _search(
@@ -237,8 +242,11 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
 
     def _scores(self, X: npt.ArrayLike) -> Array:  # noqa: N803
         _checks.check_is_fitted(self)
-        X = _checks.validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return np.asarray(X @ self.coef_.T.astype(X.dtype) + self.intercept_.astype(X.dtype))
+        kinds = [np.float64, np.float32]
+        features: Array = _checks.validate_data(self, X, dtype=kinds, reset=False)
+        weights, intercept = self.coef_.T, self.intercept_
+        kind = features.dtype
+        return np.asarray(features @ weights.astype(kind) + intercept.astype(kind))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

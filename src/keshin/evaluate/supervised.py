@@ -1,14 +1,13 @@
 """The paper's yardstick: a ResNet-50 that was trained on ImageNet's labels, whose features a linear
 probe reads (section 3.1, figure 5).
 
-The weights are not part of keshin. timm's repositories on the hub have them as safetensors, with the
-facts of their preprocessing: ``keshin pull hf:timm/resnet50.tv_in1k`` fetches torchvision's own
-(BSD 3-Clause), which is the classic network that the paper means. docs/guides/probe.md lists others.
+The weights are not part of keshin. timm's repositories on the hub have them as safetensors, with
+the facts of their preprocessing: ``keshin pull hf:timm/resnet50.tv_in1k`` fetches torchvision's own
+(BSD 3-Clause), which is the classic network that the paper means. docs/guides/probe.md has others.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,8 @@ import numpy as np
 
 from keshin.api import records_folder
 from keshin.core.config import PreprocessFacts
-from keshin.core.kept import CONVERTED, QUANTISED
+from keshin.core.hashes import sha256_of
+from keshin.core.kept import CONVERTED
 from keshin.core.library import how_to_get, on_this_machine, target
 from keshin.core.tensors import TensorFile, write_tensors
 from keshin.core.writing import whole
@@ -82,7 +82,6 @@ def load_supervised(
     Raises ``CheckpointError`` for what is not here, is another network, or says too little.
     """
     from keshin.encode.graph_supervised import supervised_graph, supervised_width
-    from keshin.encode.quantized_cache import weights_hash
     from keshin.encode.runtime import picture_session
 
     weights, stated = _find(source)
@@ -105,7 +104,7 @@ def load_supervised(
         batch_size=BATCH,
         threads=threads,
         kind=output,
-        identify=lambda: weights_hash(tensors.path, QUANTISED.folder),
+        identify=lambda: sha256_of(tensors.path).hex(),
     )
 
 
@@ -160,8 +159,7 @@ def _as_safetensors(path: Path) -> Path:
         return path
     from keshin.core.foreign.pickled import read_pickled
 
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path).hex()
     converted = CONVERTED.folder / f"supervised-{digest[:16]}" / "model.safetensors"
     if not converted.is_file():
         arrays: dict[str, Any] = {
