@@ -46,12 +46,14 @@ def food101(root):
         write(
             root / f"food-101/meta/{split}.txt", "".join(f"{n.replace(' ', '_')}/1\n" for n in said)
         )
+        folders = {n.replace(" ", "_"): [f"{n.replace(' ', '_')}/1"] for n in said}
+        write(root / f"food-101/meta/{split}.json", json.dumps(folders))
     for name in said:
         save(root / f"food-101/images/{name.replace(' ', '_')}/1.jpg", names("food101").index(name))
     return {"train": said, "test": said}
 
 
-CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 def cifar_rows(places):
@@ -106,7 +108,7 @@ def sun397(root):
         write(root / f"Partitions/{part}_01.txt", "\n".join(said))
     for path, name in said.items():
         save(root / "SUN397" / path[1:], names("sun397").index(name))
-    return dict.fromkeys(("train", "test"), list(said.values()))
+    return {key: list(said.values()) for key in ("train", "test")}
 
 
 def stanford_cars(root):
@@ -123,17 +125,19 @@ def stanford_cars(root):
         savemat(root / path, {"annotations": np.array([rows], kind)})
         save(root / folder / "00001.jpg", 195)
         save(root / folder / "00002.jpg", 0)
-    return dict.fromkeys(("train", "test"), [known[195], known[0]])
+    savemat(root / "devkit/cars_meta.mat", {"class_names": np.array([known], "O")})
+    return {key: [known[195], known[0]] for key in ("train", "test")}
 
 
 def fgvc_aircraft(root):
     data, known = root / "fgvc-aircraft-2013b/data", names("fgvc_aircraft")
+    write(data / "variants.txt", "\n".join(known) + "\n")
     said = {"1025794": "707-320", "0034309": "F-16A/B", "0056978": "Cessna 172"}
     for split in ("train", "val", "test"):
         write(data / f"images_variant_{split}.txt", "".join(f"{k} {v}\n" for k, v in said.items()))
     for number, name in said.items():
         save(data / f"images/{number}.jpg", known.index(name))
-    return dict.fromkeys(("train", "val", "test"), list(said.values()))
+    return {key: list(said.values()) for key in ("train", "val", "test")}
 
 
 def annotation(objects):
@@ -153,10 +157,10 @@ def voc2007(root):
     for name, objects in scenes.items():
         write(place / f"Annotations/{name}.xml", annotation(objects))
         save(place / f"JPEGImages/{name}.jpg", known.index(objects[0][0]))
-    return dict.fromkeys(
-        ("train", "val", "test"),
-        [{"dog": 1, "person": 1}, {"train": -1}, {"pottedplant": -1, "diningtable": 1}],
-    )
+    return {
+        key: [{"dog": 1, "person": 1}, {"train": -1}, {"pottedplant": -1, "diningtable": 1}]
+        for key in ("train", "val", "test")
+    }
 
 
 def dtd(root):
@@ -170,21 +174,15 @@ def dtd(root):
 
 def oxford_pets(root):
     """CLASS-ID is in the order of the alphabet, cats and dogs mixed; the prompts' is not."""
-    rows = [("Abyssinian_1", 1, 1, 1), ("american_bulldog_1", 2, 2, 1), ("British_Shorthair_9", 10, 1, 5),
-            ("yorkshire_terrier_3", 37, 2, 25), ("staffordshire_bull_terrier_3", 35, 2, 25)]  # fmt: skip
-    text = "".join(" ".join(map(str, row)) + "\n" for row in rows)
-    said = [
-        "Abyssinian",
-        "american bulldog",
-        "British Shorthair",
-        "yorkshire terrier",
-        "staffordshire bull terrier",
-    ]
+    known = names("oxford_pets")
+    text = ""
+    for number, name in enumerate(sorted(known, key=str.casefold), start=1):
+        stem = f"{name.replace(' ', '_')}_{7 * number}"
+        text += f"{stem} {number} {1 if name[0].isupper() else 2} {number}\n"
+        save(root / f"images/{stem}.jpg", known.index(name))
     write(root / "annotations/trainval.txt", text)
     write(root / "annotations/test.txt", text)
-    for (stem, *_), name in zip(rows, said, strict=True):
-        save(root / f"images/{stem}.jpg", names("oxford_pets").index(name))
-    return dict.fromkeys(("train", "test"), said)
+    return dict.fromkeys(("train", "test"), known)
 
 
 def caltech101(root):
@@ -342,7 +340,7 @@ def country211(root):
     for split in ("train", "valid", "test"):
         for code, name in own.items():
             save(root / f"country211/{split}/{code}/1.jpg", names("country211").index(name))
-    return dict.fromkeys(("train", "val", "test"), list(own.values()))
+    return {key: list(own.values()) for key in ("train", "val", "test")}
 
 
 def pcam(root):
@@ -356,7 +354,7 @@ def pcam(root):
         with h5py.File(root / f"camelyonpatch_level_2_split_{part}_y.h5", "w") as file:
             file["y"] = np.array([1, 0, 1], np.uint8).reshape(3, 1, 1, 1)
     tumour = "lymph node containing metastatic tumor tissue"
-    return dict.fromkeys(("train", "val", "test"), [tumour, "lymph node", tumour])
+    return {key: [tumour, "lymph node", tumour] for key in ("train", "val", "test")}
 
 
 def video(path, place, frames=5):
@@ -412,7 +410,7 @@ def kinetics700(root):
             names("kinetics700").index("backflip (human)"),
         )
         video(root / f"{folder}/bbbbbbbbbbb_000010_000020.mp4", names("kinetics700").index("zumba"))
-    return dict.fromkeys(("train", "test"), ["backflip (human)", "zumba"])  # one is not there
+    return {key: ["backflip (human)", "zumba"] for key in ("train", "test")}  # one is not there
 
 
 def clevr_counts(root):
@@ -428,7 +426,7 @@ def clevr_counts(root):
                 place / f"images/{part}/CLEVR_{part}_{n:06d}.png",
                 names("clevr_counts").index(str(n)),
             )
-    return dict.fromkeys(("train", "test"), ["10", "3", "9", "4"])
+    return {key: ["10", "3", "9", "4"] for key in ("train", "test")}
 
 
 def hateful_memes(root):
@@ -441,14 +439,14 @@ def hateful_memes(root):
         write(root / f"{name}.jsonl", "\n".join(lines) + "\n")
     for number, label in rows:
         save(root / f"img/{number:05d}.png", label)
-    return dict.fromkeys(("train", "test"), ["meme", "hatespeech meme"])
+    return {key: ["meme", "hatespeech meme"] for key in ("train", "test")}
 
 
 def rendered_sst2(root):
     for split in ("train", "valid", "test"):
         for place, name in enumerate(("negative", "positive")):
             save(root / f"rendered-sst2/{split}/{name}/1.png", place)
-    return dict.fromkeys(("train", "val", "test"), ["negative", "positive"])
+    return {key: ["negative", "positive"] for key in ("train", "val", "test")}
 
 
 def wnids(key, places):
@@ -462,7 +460,7 @@ def imagenet(root):
     for split in ("train", "val"):
         for wnid, name in own.items():
             save(root / f"{split}/{wnid}/{wnid}_1.JPEG", names("imagenet").index(name))
-    return dict.fromkeys(("train", "test"), list(own.values()))
+    return {key: list(own.values()) for key in ("train", "test")}
 
 
 def imagenet_v2(root):
@@ -501,7 +499,7 @@ def tiny_imagenet(root):
         save(place / f"val/images/val_{row}.JPEG", names("tiny_imagenet").index(name))
     lines = "".join(f"val_{row}.JPEG\t{wnid}\t0\t32\t44\t62\n" for row, wnid in enumerate(own))
     write(place / "val/val_annotations.txt", lines)
-    return dict.fromkeys(("train", "test"), list(own.values()))
+    return {key: list(own.values()) for key in ("train", "test")}
 
 
 MINIATURES = {

@@ -1,7 +1,9 @@
 """Data sets that try to run something, to write elsewhere, to fill the disk, or that are cut off."""
 
+import contextlib
 import gzip
 import io
+import json
 import os
 import pickle
 import stat
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from keshin.errors import DataError
 from keshin.evaluate import unpack as unpacking
 from keshin.evaluate.datasets import open_dataset
+from keshin.evaluate.readers import scenes
 from keshin.evaluate.readers.arrays import idx
 from keshin.evaluate.readers.plain_pickle import read_plain_pickle
 from keshin.evaluate.unpack import unpack
@@ -46,9 +49,7 @@ def test_a_pickle_that_calls_is_not_run(data, tmp_path, monkeypatch):
     path = tmp_path / "test_batch"
     path.write_bytes(data)
     with pytest.raises(DataError):
-        found = read_plain_pickle(path)
-        assert not isinstance(found, dict) or "data" not in found, found
-        raise DataError("harmless, but not data")
+        read_plain_pickle(path)
 
 
 def test_a_call_is_named(tmp_path):
@@ -73,10 +74,8 @@ def test_damaged_pickles_are_sentences(tmp_path_factory, data):
     )
     path = tmp_path_factory.mktemp("p") / "b"
     path.write_bytes(broken)
-    try:
+    with contextlib.suppress(DataError):  # and nothing else
         read_plain_pickle(path)
-    except DataError as error:
-        assert str(path) in str(error) or "array" in str(error) or "called" in str(error)
 
 
 def python_version(root, protocol, bytes_keys):
@@ -156,20 +155,20 @@ def test_cut_idx(tmp_path, cut, zipped):
     data = idx_bytes(np.random.default_rng(0).integers(0, 255, (3, 28, 28)))
     path = tmp_path / ("x.gz" if zipped else "x")
     path.write_bytes(gzip.compress(data)[: cut - 1 if cut < 0 else cut] if zipped else data[:cut])
-    with pytest.raises(DataError, match="cut off or damaged|should hold"):
+    with pytest.raises(DataError, match=r"cut off or damaged|should hold"):
         idx(path)
 
 
 def test_idx_that_lies(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(struct.pack(">HBBIII", 0, 8, 3, 60000, 2**31, 28))
-    with pytest.raises(DataError, match="no idx file"):
+    with pytest.raises(DataError, match=r"no idx file"):
         idx(path)
     path.write_bytes(idx_bytes(np.ones((2, 4))) + b"more")
-    with pytest.raises(DataError, match="holds more"):
+    with pytest.raises(DataError, match=r"holds more"):
         idx(path)
     path.write_bytes(struct.pack(">HBBI", 0, 13, 1, 4) + b"1234")  # floats
-    with pytest.raises(DataError, match="no idx file"):
+    with pytest.raises(DataError, match=r"no idx file"):
         idx(path)
     MINIATURES["mnist"](tmp_path / "mnist")
     (tmp_path / "mnist/t10k-labels-idx1-ubyte.gz").write_bytes(
@@ -212,26 +211,27 @@ def test_cut_files_are_sentences(key, file, rest, tmp_path):
     else:
         data = data[: int(len(data) * rest)]
     path.write_bytes(data)
+    split = "test"
+    if key == "kitti":  # the split in which picture 0 is
+        order = scenes._drawn_drives([f"2011_09_26_drive_{n:04d}_sync" for n in range(6)], 10, 123)
+        split = next(s for s, drives in order.items() if "2011_09_26_drive_0000_sync" in drives)
     with pytest.raises(DataError):
-        for split in ("test", "train", "val"):
-            if key == "kitti" or split == "test":
-                open_dataset(key, split, data_dir=tmp_path)
+        open_dataset(key, split, data_dir=tmp_path)
 
 
 def test_annotations_with_entities_are_refused(tmp_path):
     MINIATURES["voc2007"](tmp_path / "voc2007")
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotation><object><name>&b;</name></object></annotation>'
     write(tmp_path / "voc2007/VOCdevkit/VOC2007/Annotations/000001.xml", bomb)
-    with pytest.raises(DataError, match="defines entities"):
+    with pytest.raises(DataError, match=r"defines entities"):
         open_dataset("voc2007", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../../secret", "a/../../secret", "..\\secret", "C:/secret"])
 def test_lists_do_not_lead_out(tmp_path, name):
     MINIATURES["hateful_memes"](tmp_path / "hateful_memes")
-    line = '{"img": %s, "label": 0}' % __import__("json").dumps(name)
-    write(tmp_path / "hateful_memes/dev.jsonl", line)
-    with pytest.raises(DataError, match="no path within"):
+    write(tmp_path / "hateful_memes/dev.jsonl", json.dumps({"img": name, "label": 0}))
+    with pytest.raises(DataError, match=r"no path within"):
         open_dataset("hateful_memes", data_dir=tmp_path)
 
 
@@ -287,7 +287,7 @@ def test_members_that_lead_out(tmp_path, name, kind):
             info.filename = name
             file.writestr(info, "2")
     before = everything(tmp_path)
-    with pytest.raises(DataError, match="leads out|names a drive"):
+    with pytest.raises(DataError, match=r"leads out|names a drive"):
         unpack(archive, into)
     assert everything(tmp_path) == before  # and nothing of the rest came either
 
@@ -317,12 +317,12 @@ def test_bombs(tmp_path, monkeypatch):
     tar_of(tmp_path / "a.tgz", [("zeros", zeros)], "w:gz")
     (tmp_path / "a.bin.gz").write_bytes(gzip.compress(zeros))
     for name in ("a.zip", "a.tgz", "a.bin.gz"):
-        with pytest.raises(DataError, match="more than 100 times as large"):
+        with pytest.raises(DataError, match=r"more than 100 times as large"):
             unpack(tmp_path / name, tmp_path / "in")
     assert everything(tmp_path / "in") == []
     monkeypatch.setattr(unpacking, "MEMBERS", 3)
     tar_of(tmp_path / "many.tar", [(str(n), b"") for n in range(4)])
-    with pytest.raises(DataError, match="more than 3 members"):
+    with pytest.raises(DataError, match=r"more than 3 members"):
         unpack(tmp_path / "many.tar", tmp_path / "in")
 
 
@@ -336,9 +336,9 @@ def test_damaged_archives(tmp_path):
     (tmp_path / "b.zip").write_bytes(data)
     (tmp_path / "c.zip").write_bytes(b"<html>log in</html>")
     for name in ("a.tgz", "b.zip"):
-        with pytest.raises(DataError, match="damaged"):
+        with pytest.raises(DataError, match=r"damaged"):
             unpack(tmp_path / name, tmp_path / "in")
-    with pytest.raises(DataError, match="Was a web page saved"):
+    with pytest.raises(DataError, match=r"Was a web page saved"):
         unpack(tmp_path / "c.zip", tmp_path / "in")
     assert everything(tmp_path / "in") == []
 
@@ -349,5 +349,5 @@ def test_archives_within(tmp_path):
         file.writestr("c/in.tgz", inner)
     unpack(tmp_path / "a.zip", tmp_path / "in", inner=["c/in.tgz"])
     assert everything(tmp_path / "in") == ["101/a.txt"]
-    with pytest.raises(DataError, match="has no c/other.tgz"):
+    with pytest.raises(DataError, match=r"has no c/other.tgz"):
         unpack(tmp_path / "a.zip", tmp_path / "in", inner=["c/other.tgz"])

@@ -7,6 +7,7 @@ import os
 import tarfile
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -109,6 +110,33 @@ def test_a_part_of_an_earlier_run_is_used(server, archive, tmp_path):
     assert not (own / "unpacking-dead").exists()
 
 
+def test_an_archive_whose_unpacking_ended_is_not_fetched_again(server, archive, tmp_path):
+    own = tmp_path / "digits" / OWN
+    own.mkdir(parents=True)
+    (own / "digits.tgz").write_bytes(archive)
+    dataset = a_set(server, sha256=sha256(archive))
+    assert fetch_dataset(dataset, tmp_path)[0].checked
+    assert server.asked("digits.tgz") == []
+    assert not list(own.glob("*.tgz"))
+
+
+def test_only_what_a_split_needs(server, archive, tmp_path):
+    dataset = a_set(server, sha256=sha256(archive))
+    one, other = dataset.downloads
+    downloads = (
+        msgspec.structs.replace(one, splits=("test",)),
+        msgspec.structs.replace(other, splits=("train",)),
+    )
+    dataset = msgspec.structs.replace(
+        dataset, downloads=downloads, splits={**dataset.splits, "train": dataset.splits["test"]}
+    )
+    assert len(fetch_dataset(dataset, tmp_path, splits=["test"])) == 1
+    assert server.asked("read.me") == []
+    assert left_to_fetch(dataset, tmp_path / "digits", ["test"]) == []
+    with pytest.raises(DataError, match=r"has no split 'dev'"):
+        fetch_dataset(dataset, tmp_path, splits=["dev"])
+
+
 def test_a_wrong_part_is_thrown_away_once(server, archive, tmp_path):
     own = tmp_path / "digits" / OWN
     own.mkdir(parents=True)
@@ -148,20 +176,20 @@ def test_no_hash_and_a_server_that_cuts(server, archive, tmp_path):
 
 
 def test_more_than_is_stated(server, archive, tmp_path):
-    with pytest.raises(DownloadError, match="sends more of digits.tgz than the 100 bytes"):
+    with pytest.raises(DownloadError, match=r"sends more of digits.tgz than the 100 bytes"):
         fetch_dataset(a_set(server, size=100, sha256=sha256(archive)), tmp_path)
 
 
 def test_pages_in_stead_of_files(server, archive, tmp_path):
     server.faults["digits.tgz"] = [body(b"<html>log in</html>")]
-    with pytest.raises(DataError, match="Was a web page saved"):
+    with pytest.raises(DataError, match=r"Was a web page saved"):
         fetch_dataset(a_set(server), tmp_path)
     assert left_to_fetch(a_set(server), tmp_path / "digits")
     server.faults["digits.tgz"] = [status(404)]
-    with pytest.raises(DownloadError, match="answered 404 to the request for digits.tgz"):
+    with pytest.raises(DownloadError, match=r"answered 404 to the request for digits.tgz"):
         fetch_dataset(a_set(server), tmp_path)
     server.faults["digits.tgz"] = [status(500)] * 3
-    with pytest.raises(DownloadError, match="did not come in 3 attempts|did not come"):
+    with pytest.raises(DownloadError, match=r"did not come in 3 attempts|did not come"):
         fetch_dataset(a_set(server), tmp_path)
 
 
@@ -171,26 +199,26 @@ def test_redirects_are_followed(server, archive, tmp_path):
 
 
 def test_offline_and_by_hand(server, tmp_path, monkeypatch):
-    with pytest.raises(DownloadError, match="network is switched off"):
+    with pytest.raises(DownloadError, match=r"network is switched off"):
         fetch_dataset(a_set(server), tmp_path, offline=True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(DownloadError, match="network is switched off"):
+    with pytest.raises(DownloadError, match=r"network is switched off"):
         fetch_dataset(a_set(server), tmp_path)
-    with pytest.raises(DataError, match="ImageNet is not fetched by keshin. Register at"):
+    with pytest.raises(DataError, match=r"ImageNet is not fetched by keshin. Register at"):
         fetch_dataset(facts.get("imagenet"), tmp_path)
 
 
 def test_a_full_disk_is_said_before(server, archive, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DownloadError, match="Make room, or name another folder with KESHIN_DATA"):
+    with pytest.raises(DownloadError, match=r"Make room, or name another folder with KESHIN_DATA"):
         fetch_dataset(a_set(server, size=len(archive), sha256=sha256(archive)), tmp_path)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(server, tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(DownloadError, match="Cannot write"):
+    with pytest.raises(DownloadError, match=r"Cannot write"):
         fetch_dataset(a_set(server), tmp_path)
 
 

@@ -1,5 +1,7 @@
 """How good an answer is: labelled pictures, metrics, intervals. Intervals need ``[eval]``."""
 
+from keshin.evaluate.captioned import Captioned
+from keshin.evaluate.datasets import Opened, open_captioned, open_dataset
 from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.metrics import Measure, accuracy, balanced_accuracy, ranking
 from keshin.evaluate.readers import read_folder, read_parquet
@@ -7,11 +9,15 @@ from keshin.evaluate.zero_shot import Answers, answer
 
 __all__ = [
     "Answers",
+    "Captioned",
     "Labelled",
     "Measure",
+    "Opened",
     "accuracy",
     "answer",
     "balanced_accuracy",
+    "open_captioned",
+    "open_dataset",
     "ranking",
     "read_folder",
     "read_parquet",

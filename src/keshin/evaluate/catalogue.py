@@ -9,7 +9,7 @@ import msgspec
 
 from keshin.evaluate.datasets import data_folder, how_to_get, missing
 from keshin.evaluate.fetch import left_to_fetch
-from keshin.facts.datasets import Dataset, all_datasets
+from keshin.facts.datasets import Dataset, all_datasets, bytes_of
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +31,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     fetch_bytes: int | None
     """What is still to be fetched for all splits: 0 where nothing is, ``None`` where it is not
     published or not fetched by keshin."""
+    test_bytes: int | None
+    """The same for the test alone."""
     size_is_exact: bool
     unchecked: tuple[str, ...]
     """Files for which no hash is published."""
@@ -53,8 +55,8 @@ def row(dataset: Dataset, folder: Path) -> Row:
     here = tuple(split for split in dataset.splits if not missing(dataset, folder, split))
     whole = len(here) == len(dataset.splits)
     left = [] if whole else left_to_fetch(dataset, folder)
-    sizes = [download.size or download.about for download in left]
-    bytes_left = None if None in sizes or (dataset.by_hand and not whole) else sum(map(int, sizes))  # type: ignore[arg-type]
+    tests = [] if "test" in here else left_to_fetch(dataset, folder, ["test"])
+    by_hand = bool(dataset.by_hand) and not whole
     rest: Literal["by hand", "to fetch"] = "by hand" if dataset.by_hand else "to fetch"
     return Row(
         key=dataset.key,
@@ -67,7 +69,8 @@ def row(dataset: Dataset, folder: Path) -> Row:
         here=here,
         state="here" if whole else ("partly here" if here else rest),
         folder=str(folder),
-        fetch_bytes=bytes_left,
+        fetch_bytes=None if by_hand else bytes_of(left),
+        test_bytes=None if by_hand else bytes_of(tests),
         size_is_exact=all(download.size for download in left),
         unchecked=tuple(download.name for download in dataset.downloads if not download.digest),
         how="" if whole else how_to_get(dataset),

@@ -98,9 +98,8 @@ def open_dataset(
             facts.get(str(name_or_path))  # raises, with names that are near
         raise DataError(f"There is no {path}. Give a folder, a table, or a name that keshin knows.")
     model = facts.get(like) if like else None
-    if model is not None and path.is_dir() and not _has_tables(path, split):
-        if split.partition(":")[0] in model.splits and not missing(model, path, split):
-            return _known(model, path, split)
+    if model is not None and _has_layout(model, path, split):
+        return _known(model, path, split)
     return _of_people(path, split, model, image, label)
 
 
@@ -186,7 +185,7 @@ def how_to_get(dataset: Dataset) -> str:
     """A sentence on how to get a set."""
     if dataset.by_hand:
         return dataset.by_hand
-    size = dataset.download_bytes
+    size = facts.bytes_of(dataset.downloads)
     much = f" ({size / 1e9:.1f} GB)" if size else ""
     return f"`keshin eval {dataset.key} --fetch` downloads it{much}."
 
@@ -194,7 +193,7 @@ def how_to_get(dataset: Dataset) -> str:
 def _of_people(path: Path, split: str, model: Dataset | None, image: str, label: str) -> Opened:
     """Pictures that no row of the table describes."""
     labels = facts.own_labels(model) if model else ()
-    columns = {"labels": labels, "first": _first(model)}
+    columns: dict[str, Any] = {"labels": labels, "first": _first(model)}
     suffix = path.suffix.lower()
     if path.is_dir():
         found = _folder(path, split, columns, model, image, label)
@@ -246,6 +245,13 @@ def _folder(
                 f"{path} has the splits {', '.join(sorted(told))}, and none is '{split}'."
             )
     return read_folder(place)
+
+
+def _has_layout(model: Dataset, path: Path, split: str) -> bool:
+    """Whether a folder is the unpacked set itself, not other pictures of its classes."""
+    if not path.is_dir() or _has_tables(path, split):
+        return False
+    return split.partition(":")[0] in model.splits and not missing(model, path, split)
 
 
 def _has_tables(path: Path, split: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -44,11 +44,13 @@ def fetch_dataset(
     dataset: Dataset,
     data_dir: str | Path | None = None,
     *,
+    splits: Sequence[str] = (),
     offline: bool = False,
     progress: Progress = lambda _name, _here, _all: None,
     stream: Stream = plain_stream,
 ) -> list[Arrived]:
-    """Fetch what is not here yet of a set; what came, with the hashes that it has.
+    """Fetch what is not here yet of a set, or of some ``splits`` of it, where its makers publish
+    them apart; what came, with the hashes that it has.
 
     Raises ``DownloadError``, ``DataError`` for a set that is to be got by hand or an archive that
     is damaged. What is here already is kept.
@@ -58,7 +60,7 @@ def fetch_dataset(
             f"{dataset.title} is not fetched by keshin. {dataset.by_hand or ''}".strip()
         )
     folder = data_folder(data_dir) / dataset.key
-    left = left_to_fetch(dataset, folder)
+    left = left_to_fetch(dataset, folder, splits)
     if left and is_offline(offline):
         raise DownloadError(
             f"{dataset.title} is not on this machine, and the network is switched off (--offline "
@@ -75,9 +77,10 @@ def fetch_dataset(
         ) from error
 
 
-def left_to_fetch(dataset: Dataset, folder: Path) -> list[Download]:
-    """The files of a set that have not come yet."""
-    return [entry for entry in dataset.downloads if arrived(folder, entry) is None]
+def left_to_fetch(dataset: Dataset, folder: Path, splits: Sequence[str] = ()) -> list[Download]:
+    """The files of a set, or of some splits of it, that have not come yet."""
+    wanted = dataset.downloads_of(splits or tuple(dataset.splits))
+    return [entry for entry in wanted if arrived(folder, entry) is None]
 
 
 def arrived(folder: Path, download: Download) -> Arrived | None:
@@ -96,9 +99,12 @@ def _fetch(
         if (record := arrived(folder, download)) is not None:  # by another process meanwhile
             return record
         part = own / (download.name + PART)
-        record = _arrive(download, part, progress, stream)
         into, file = folder / download.into, own / download.name
-        part.replace(file)
+        # an archive that is here whole was left by an unpacking that ended
+        record = _look(download, file) if file.is_file() else None
+        if record is None or not record.checked:
+            record = _arrive(download, part, progress, stream)
+            part.replace(file)
         if not download.keep and download.name.endswith(ARCHIVES):
             left_out = unpack(file, into, inner=download.inner, scratch=own)
             record = msgspec.structs.replace(record, left_out=tuple(left_out))
@@ -122,13 +128,14 @@ def _arrive(download: Download, part: Path, progress: Progress, stream: Stream) 
         wanted = Wanted(download.url, download.name, download.size, origin, stream, plain_refusal)
         transfer(wanted, part, progress)
         found = _look(download, part)
-        if found.checked or download.digest is None:
+        if found.checked or not download.digest:
             return found
         part.unlink()
     came = found.sha256 if found and download.sha256 else found.md5 if found else ""
+    published = (download.digest or "")[:12]
     raise DownloadError(
         f"{download.name} arrived twice with the hash {came[:12]}..., published is "
-        f"{download.digest[:12]}... ({sources()[download.origin]}). It was thrown away. Its makers "
+        f"{published}... ({sources()[download.origin]}). It was thrown away. Its makers "
         f"have replaced it, or something between here and {origin} changes files."
     )
 

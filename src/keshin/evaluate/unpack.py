@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Protocol
 
 from keshin.errors import DataError
 
@@ -26,6 +26,10 @@ SLACK = 64 << 20
 MEMBERS = 5_000_000
 CHUNK = 1 << 20
 SCRATCH = "unpacking-"
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Room:
@@ -56,7 +60,8 @@ def unpack(
     archive: Path, into: Path, *, inner: Sequence[str] = (), scratch: Path | None = None
 ) -> list[str]:
     """Unpack a tar (also compressed), a zip, or one compressed file, told apart by their names,
-    and the archives ``inner`` in it; files that are there of the same names are replaced. Returns the members left out.
+    and the archives ``inner`` in it. Files that are there of the same names are replaced. Returns
+    the members left out.
 
     Nothing is in ``into`` before all is unpacked. Raises ``DataError`` for an archive that is
     damaged or that would do harm.
@@ -98,7 +103,8 @@ def _one(archive: Path, place: Path) -> list[str]:
     except gzip.BadGzipFile as error:
         raise DataError(f"{archive} is damaged: {error}.") from error
     raise DataError(
-        f"{archive} is not the tar or zip file that its name says. Was a web page saved in its stead?"
+        f"{archive} is not the tar or zip file that its name says. Was a web page saved in its "
+        "stead?"
     )
 
 
@@ -147,7 +153,7 @@ def _within(name: str, archive: Path) -> tuple[str, ...]:
     return parts
 
 
-def _copy(source: IO[bytes], target: Path, room: Room) -> None:
+def _copy(source: _Readable, target: Path, room: Room) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         while chunk := source.read(CHUNK):

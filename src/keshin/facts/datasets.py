@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,6 +59,8 @@ class Download(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Archives within the archive that are unpacked too."""
     keep: bool = False
     """Whether it stays as it is, since its reader unpacks it."""
+    splits: tuple[str, ...] = ()
+    """The splits that need it; none named: all of them."""
 
     @property
     def name(self) -> str:
@@ -120,12 +122,14 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How to get it, where keshin does not fetch it."""
     notes: tuple[str, ...] = ()
 
-    @property
-    def download_bytes(self) -> int | None:
-        """Bytes of all downloads, rounded where only rounded ones are published; ``None`` where
-        not even that is."""
-        sizes = [download.size or download.about for download in self.downloads]
-        return None if None in sizes else sum(size for size in sizes if size)
+    def downloads_of(self, splits: Sequence[str]) -> tuple[Download, ...]:
+        """The files that these splits need. Raises ``DataError`` for one that is not there."""
+        for name in splits:
+            self.split(name)
+        plain_names = {name.partition(":")[0] for name in splits}
+        return tuple(
+            entry for entry in self.downloads if not entry.splits or plain_names & {*entry.splits}
+        )
 
     def split(self, name: str) -> tuple[Split, int]:
         """A split and the fold meant by ``test`` or ``test:2``. Raises ``DataError``.
@@ -211,6 +215,18 @@ def own_labels(dataset: Dataset) -> tuple[str, ...]:
         return tuple(group[0] for group in class_names(dataset))
     first = int(rule.removeprefix("from "))
     return tuple(str(number) for number in range(first, first + dataset.classes))
+
+
+def bytes_of(downloads: Iterable[Download]) -> int | None:
+    """Bytes of files, rounded where only rounded ones are published; ``None`` where not even that
+    is."""
+    total = 0
+    for download in downloads:
+        size = download.size or download.about
+        if size is None:
+            return None
+        total += size
+    return total
 
 
 def plain(name: str) -> str:

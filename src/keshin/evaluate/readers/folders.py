@@ -59,44 +59,39 @@ def read_folders(
     found = _folders(place)
     if others == "skip":
         found = [entry for entry in found if own.knows(entry.name)]
-    files: list[Path] = []
+    files: list[str] = []  # below the folder: a million paths in full would take a gigabyte
     names: list[str] = []
     for entry in sorted(found, key=lambda entry: own.place(entry.name, place) if labels else 0):
-        inside = list(find_pictures([entry]))
+        inside = [path.relative_to(place).as_posix() for path in find_pictures([entry])]
         if seed:
-            by_name = {path.relative_to(place).as_posix(): path for path in inside}
             end = None if take[1] == -1 else take[1]
-            inside = [by_name[name] for name in drawn(by_name, seed)[take[0] : end]]
+            inside = drawn(inside, seed)[take[0] : end]
         files += inside
         names += [entry.name] * len(inside)
     if not files:
         raise DataError(f"{place} holds no folders with pictures. {holds(place)}")
-    groups = (
-        [f"{name}/{file.stem.rpartition('_')[0]}" for file, name in zip(files, names, strict=True)]
-        if group == "track"
-        else None
-    )
-    pictures: Sequence[Picture] = cut(files, border) if border else files
-    ids = [str(file) for file in files] if border else ()
-    return own.data(pictures, names, place, groups=groups, ids=ids)
-
-
-def cut(files: Sequence[Path], border: int) -> Lazy:
-    """Pictures without ``border`` pixels on each side. One that cannot be read is its path, so
-    that whoever reads it says why."""
+    groups = [file.rpartition("_")[0] for file in files] if group == "track" else None
 
     def get(row: int) -> Picture:
-        try:
-            image = open_picture(files[row])
-        except PictureError:
-            return files[row]
-        width, height = image.size
-        if min(width, height) <= 2 * border:
-            return files[row]
-        inner: Image.Image = image.crop((border, border, width - border, height - border))
-        return inner
+        path = place / files[row]
+        return without_border(path, border) if border else path
 
-    return Lazy(get, len(files))
+    ids = [str(place / file) for file in files] if border else ()
+    return own.data(Lazy(get, len(files)), names, place, groups=groups, ids=ids)
+
+
+def without_border(path: Path, border: int) -> Picture:
+    """A picture without ``border`` pixels on each side; its path, if it cannot be read, so that
+    whoever reads it says why."""
+    try:
+        image = open_picture(path)
+    except PictureError:
+        return path
+    width, height = image.size
+    if min(width, height) <= 2 * border:
+        return path
+    inner: Image.Image = image.crop((border, border, width - border, height - border))
+    return inner
 
 
 def _folders(root: Path) -> list[Path]:

@@ -20,7 +20,6 @@ def read_cars(
     labels: Sequence[str] = (),
     file: str,
     folder: str,
-    names: str = "",
 ) -> Labelled:
     """A structure ``annotations`` with ``fname`` and ``class``, from 1."""
     path, place = needed(root, file), needed(root, folder)

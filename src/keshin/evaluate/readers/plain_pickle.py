@@ -146,6 +146,8 @@ def _finished(thing: Any) -> Any:
     """The top level with arrays in place; what lies deeper is texts and numbers."""
     if isinstance(thing, _Array):
         return thing.value
+    if isinstance(thing, _Kind | _Name):
+        raise DataError("it holds a type or a function where data should be")
     if isinstance(thing, dict):
         return {_text(key): _finished(value) for key, value in thing.items()}
     return thing
@@ -161,13 +163,6 @@ _PUSHED = {
     "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 _IGNORED = {"PROTO", "FRAME", "READONLY_BUFFER"}
-
-
-def _act(function: Callable[[_Machine, Any], Any]) -> Callable[[_Machine, Any], None]:
-    def act(machine: _Machine, argument: Any) -> None:
-        function(machine, argument)
-
-    return act
 
 
 def _push(make: Callable[[_Machine], Any]) -> Callable[[_Machine, Any], None]:
@@ -190,6 +185,25 @@ def _append(machine: _Machine, _argument: Any) -> None:
     machine.stack[-1].append(value)
 
 
+def _appends(machine: _Machine, _argument: Any) -> None:
+    values = machine.above_mark()
+    machine.stack[-1].extend(values)
+
+
+def _dict(machine: _Machine, _argument: Any) -> None:
+    items = machine.above_mark()
+    machine.stack.append({})
+    machine.set_items(items)
+
+
+def _keep(machine: _Machine, place: Any) -> None:
+    machine.memo[place] = machine.stack[-1]
+
+
+def _get(machine: _Machine, place: Any) -> None:
+    machine.stack.append(machine.memo[place])
+
+
 _ACTS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": _push(lambda _: _MARK),
     "NONE": _push(lambda _: None),
@@ -200,23 +214,23 @@ _ACTS: dict[str, Callable[[_Machine, Any], None]] = {
     "EMPTY_TUPLE": _push(lambda _: ()),
     "TUPLE": _push(lambda machine: tuple(machine.above_mark())),
     "LIST": _push(lambda machine: machine.above_mark()),
-    "DICT": _act(lambda m, _: (items := m.above_mark(), m.stack.append({}), m.set_items(items))),
+    "DICT": _dict,
     "TUPLE1": _push(lambda machine: _last(machine, 1)),
     "TUPLE2": _push(lambda machine: _last(machine, 2)),
     "TUPLE3": _push(lambda machine: _last(machine, 3)),
     "APPEND": _append,
-    "APPENDS": _act(lambda m, _: (items := m.above_mark(), m.stack[-1].extend(items))),
-    "SETITEM": _act(lambda m, _: m.set_items(list(_last(m, 2)))),
-    "SETITEMS": _act(lambda m, _: m.set_items(m.above_mark())),
-    "PUT": _act(lambda m, place: m.memo.update({place: m.stack[-1]})),
-    "BINPUT": _act(lambda m, place: m.memo.update({place: m.stack[-1]})),
-    "LONG_BINPUT": _act(lambda m, place: m.memo.update({place: m.stack[-1]})),
-    "MEMOIZE": _act(lambda m, _: m.memo.update({len(m.memo): m.stack[-1]})),
-    "GET": _act(lambda m, place: m.stack.append(m.memo[place])),
-    "BINGET": _act(lambda m, place: m.stack.append(m.memo[place])),
-    "LONG_BINGET": _act(lambda m, place: m.stack.append(m.memo[place])),
-    "GLOBAL": _act(lambda machine, name: machine.name(name)),
+    "APPENDS": _appends,
+    "SETITEM": lambda machine, _: machine.set_items(list(_last(machine, 2))),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.above_mark()),
+    "PUT": _keep,
+    "BINPUT": _keep,
+    "LONG_BINPUT": _keep,
+    "MEMOIZE": lambda machine, _: _keep(machine, len(machine.memo)),
+    "GET": _get,
+    "BINGET": _get,
+    "LONG_BINGET": _get,
+    "GLOBAL": lambda machine, name: machine.name(name),
     "STACK_GLOBAL": _stacked_name,
-    "REDUCE": _act(lambda machine, _: machine.reduce(None)),
-    "BUILD": _act(lambda machine, _: machine.build(None)),
+    "REDUCE": _Machine.reduce,
+    "BUILD": _Machine.build,
 }
