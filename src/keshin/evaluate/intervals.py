@@ -106,7 +106,8 @@ def clustered(influence: FloatArray, groups: IntArray) -> tuple[float, float]:
         )
     sums = np.bincount(index, weights=influence, minlength=len(sizes))
     alike = sizes.sum() ** 2 / float(np.square(sizes).sum())
-    variance = float(np.square(sums).sum()) * len(sizes) / (len(sizes) - 1)
+    # A group pulls the value towards itself by its share of the pictures (Bell, McCaffrey 2002).
+    variance = float((np.square(sums) / (1 - sizes / sizes.sum())).sum())
     return variance, max(alike - 1, 1.0)
 
 

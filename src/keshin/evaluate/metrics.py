@@ -13,10 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate import ranking as ranks
-from keshin.evaluate import studies
 from keshin.evaluate.intervals import clustered, effective_bounds, logit_bounds
-from keshin.evaluate.studies import Study
+from keshin.evaluate.rankings import (
+    area_ranked,
+    area_under_roc,
+    average_precision,
+    eleven_point,
+    eleven_point_ranked,
+    precision_ranked,
+)
+from keshin.evaluate.studies import (
+    Study,
+    accuracy_study,
+    mean_per_class_study,
+    mean_study,
+    per_class_study,
+    ranked_study,
+    top_mean_study,
+)
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -43,6 +57,13 @@ class Measure:
             f"{self.name} {100 * self.value:.1f} % "
             f"[{100 * self.low:.1f}, {100 * self.high:.1f}], chance {100 * self.chance:.1f} %"
         )
+
+
+def as_columns(scores: FloatArray) -> FloatArray:
+    """Scores (n, k); those of a question of two classes may be (n,), higher for class 1."""
+    scores = np.asarray(scores)
+    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64)
+    return np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
 
 
 @dataclass(frozen=True)
@@ -93,10 +114,7 @@ def study(metric: str, targets: IntArray, scores: FloatArray) -> Study:
     """What ``measure`` and the paired comparisons rest on. Raises ``DataError``."""
     if metric not in METRICS:
         raise DataError(f"There is no metric '{metric}'. Known: {', '.join(METRICS)}.")
-    targets, scores = np.asarray(targets), np.asarray(scores)
-    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64)
-    if scores.ndim == 1:
-        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    targets, scores = np.asarray(targets), as_columns(scores)
     if len(targets) == 0:
         raise DataError(f"There are no pictures to measure the {metric} of.")
     several = METRICS[metric].several and targets.ndim == 2
@@ -121,20 +139,16 @@ def study(metric: str, targets: IntArray, scores: FloatArray) -> Study:
     return METRICS[metric].study(targets.astype(np.int64), scores)
 
 
-_PER_CLASS = Metric(studies.mean_per_class_study)
+_PER_CLASS = Metric(mean_per_class_study)
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(studies.accuracy_study),
+    "accuracy": Metric(accuracy_study),
     "mean per class": _PER_CLASS,
-    "11-point mAP": Metric(
-        studies.ranked_study(ranks.eleven_point_ranked, ranks.eleven_point, area=False), True
-    ),
-    "ROC AUC": Metric(
-        studies.ranked_study(ranks.area_ranked, ranks.area_under_roc, area=True), True
-    ),
-    "mean(top1, top5)": Metric(studies.top_mean_study),
+    "11-point mAP": Metric(ranked_study(eleven_point_ranked, eleven_point, area=False), True),
+    "ROC AUC": Metric(ranked_study(area_ranked, area_under_roc, area=True), True),
+    "mean(top1, top5)": Metric(top_mean_study),
     "balanced accuracy": _PER_CLASS,
     "average precision": Metric(
-        studies.ranked_study(ranks.precision_ranked, ranks.average_precision, area=False), True
+        ranked_study(precision_ranked, average_precision, area=False), True
     ),
 }
 """The five metrics of the paper's Table 9, by their names there, and two more."""
@@ -148,7 +162,7 @@ def accuracy(
     A prediction that is no class (-1, "I don't know") is wrong. Raises ``DataError``.
     """
     right = _right("accuracy", targets, predictions)
-    return measured("accuracy", studies.mean_study(right, 1 / classes), groups)
+    return measured("accuracy", mean_study(right, 1 / classes), groups)
 
 
 def balanced_accuracy(
@@ -159,7 +173,7 @@ def balanced_accuracy(
     A prediction that is no class (-1, "I don't know") is wrong. Raises ``DataError``.
     """
     right = _right("balanced accuracy", targets, predictions)
-    found = studies.per_class_study(np.asarray(targets, np.int64), right, classes)
+    found = per_class_study(np.asarray(targets, np.int64), right, classes)
     return measured("balanced accuracy", found, groups)
 
 
@@ -183,4 +197,4 @@ def _right(name: str, targets: IntArray, predictions: IntArray) -> FloatArray:
         )
     if len(targets) == 0:
         raise DataError(f"There are no pictures to measure the {name} of.")
-    return (np.asarray(targets) == np.asarray(predictions)).astype(np.float64)
+    return np.asarray(np.equal(targets, predictions), np.float64)

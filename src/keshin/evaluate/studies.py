@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate import ranking as ranks
+from keshin.evaluate.rankings import Ranked, Weighted
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -36,7 +36,7 @@ class Study:
     perfect: float
     """How many pictures a value of 0 or 1 rests on."""
     chance: float
-    weighted: ranks.Weighted
+    weighted: Weighted
     """(b, n) weights of the pictures -> (b,) values: what a bootstrap needs."""
     misses: float = math.inf
     """About how many pictures keep the value from 0 or 1, where few make the variance doubtful."""
@@ -87,8 +87,9 @@ def per_class_study(targets: IntArray, right: FloatArray, classes: int) -> Study
     recalls = hits / counts
     value = float(recalls.mean())
     likely = (hits + 2 * value) / (counts + 2)
+    spread = likely * (1 - likely) / counts / number**2
     position = np.searchsorted(found, targets)
-    # Within a class of n the mean itself takes one of n degrees; a class of one has only the others.
+    # Within a class of n the mean takes one of n degrees; a class of one has only the others.
     alone = counts[position] == 1
     residual = np.where(
         alone,
@@ -109,8 +110,8 @@ def per_class_study(targets: IntArray, right: FloatArray, classes: int) -> Study
     return Study(
         value,
         residual / (number * counts[position]),
-        float((likely * (1 - likely) / counts).sum()) / number**2,
-        math.inf,
+        float(spread.sum()),
+        float(spread.sum() ** 2 / (spread**2 / (counts + 1)).sum()) if value % 1 else math.inf,
         number**2 / float((1 / counts).sum()),
         1 / classes,
         weighted,
@@ -140,8 +141,8 @@ def mean_per_class_study(targets: IntArray, scores: FloatArray) -> Study:
 
 
 def ranked_study(
-    rank: Callable[[IntArray, FloatArray], ranks.Ranked],
-    weigh: Callable[[IntArray, FloatArray], ranks.Weighted],
+    rank: Callable[[IntArray, FloatArray], Ranked],
+    weigh: Callable[[IntArray, FloatArray], Weighted],
     *,
     area: bool,
 ) -> Callable[[IntArray, FloatArray], Study]:

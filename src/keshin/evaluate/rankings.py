@@ -21,6 +21,10 @@ RANDOM_ORDERS = 100
 """Random rankings behind the chance level of the 11-point precision."""
 
 
+STEADIER = 0.96
+"""Standard deviation of the 11-point precision, in those of the average precision (simulated)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """What is to be known of one metric on one question."""
@@ -144,12 +148,12 @@ def eleven_point_ranked(truth: IntArray, scores: FloatArray) -> Ranked:
     """The 11-point precision, with the influences of the average precision that it approximates.
 
     Its own maximum over later thresholds has no smooth influence, and a bootstrap of it came out
-    too narrow in simulation.
+    too narrow in simulation, where its standard deviation was 0.85 to 1.05 of the other's.
     """
     smooth = precision_ranked(truth, scores)
     value = float(eleven_point(truth, scores)(np.ones((1, len(truth))))[0])
     chance = expected_eleven_point(int((truth == 1).sum()), len(truth))
-    return Ranked(value, smooth.influence, smooth.degrees, chance)
+    return Ranked(value, STEADIER * smooth.influence, smooth.degrees, chance)
 
 
 def expected_precision(ones: int, count: int) -> float:
