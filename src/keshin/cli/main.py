@@ -32,6 +32,10 @@ COMMANDS = {
         "keshin.cli.evaluate:evaluate",
         "Say how good a model is on labelled pictures, with a report.",
     ),
+    "weaknesses": (
+        "keshin.cli.weaknesses:weaknesses",
+        "Measure what a model is known to be bad at.",
+    ),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
