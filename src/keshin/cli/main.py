@@ -28,6 +28,10 @@ COMMANDS = {
         "Show what exactly a model is, and what is uncertain.",
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "eval": (
+        "keshin.cli.evaluate:evaluate",
+        "Say how good a model is on labelled pictures, with a report.",
+    ),
     "weaknesses": (
         "keshin.cli.weaknesses:weaknesses",
         "Measure what a model is known to be bad at.",
