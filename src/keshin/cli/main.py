@@ -28,6 +28,14 @@ COMMANDS = {
         "Show what exactly a model is, and what is uncertain.",
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "eval": (
+        "keshin.cli.evaluate:evaluate",
+        "Say how good a model is on labelled pictures, with a report.",
+    ),
+    "weaknesses": (
+        "keshin.cli.weaknesses:weaknesses",
+        "Measure what a model is known to be bad at.",
+    ),
     "human": ("keshin.cli.human:human", "Compare people with the model on the same pictures."),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
