@@ -1,11 +1,11 @@
-"""What the command ``human`` does: a study made or found again, its page run, its report printed."""
+"""What the command ``human`` does: a study made or found again, its page, its report."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,9 +30,9 @@ from keshin.evaluate.human import (
 )
 from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.report import MEASURES, Report, Round
-from keshin.evaluate.human.scoring import Row, Score
+from keshin.evaluate.human.scoring import Row
 from keshin.evaluate.human.study import FILE
-from keshin.facts.human import PaperRow
+from keshin.facts.paper import Humans
 
 SPLIT, QUESTIONS, SEED = "test", 100, 0
 
@@ -67,12 +67,13 @@ class Wanted:
         return re.sub(r"[^\w.-]+", "-", Path(self.source).resolve().name) or "people"
 
     def _made(self, folder: Path) -> tuple[Study, Source, Path]:
-        source = open_source(self.source, self.split or SPLIT)
+        shows = max(self._rounds(), default=0) > 0
+        source = open_source(self.source, self.split or SPLIT, with_examples=shows)
         if folder.exists() and any(folder.iterdir()):
             raise DataError(f"{folder} is not empty and holds no study. Name another with --study.")
         study, notes = plan(
             source,
-            os.path.abspath(self.source) if Path(self.source).exists() else self.source,
+            str(Path(self.source).resolve()) if Path(self.source).exists() else self.source,
             questions=QUESTIONS if self.questions is None else self.questions,
             rounds=self._rounds() or (0,),
             seed=SEED if self.seed is None else self.seed,
@@ -154,10 +155,8 @@ def run_page(
             click.launch(address)
 
     with open_answers(folder, study) as answers:
-        try:
+        with suppress(KeyboardInterrupt):  # the usual way to end
             serve(Page(answers, source, asked).app(), place_for(host, port), ready)
-        except KeyboardInterrupt:
-            pass  # the usual way to end
         done = sum(sitting.answered for sitting in answers.sittings)
     click.echo(
         f"\nStopped. {done} answers are in {folder}. Go on with: keshin human {folder}\n"
@@ -197,7 +196,12 @@ def print_report(
 
 
 def _asked(
-    study: Study, folder: Path, source: Source | None, name: str | None, mode: str, threads: int | None
+    study: Study,
+    folder: Path,
+    source: Source | None,
+    name: str | None,
+    mode: str,
+    threads: int | None,
 ) -> ModelAnswers | None:
     if name is None:
         return None
@@ -223,7 +227,7 @@ def _print_table(found: Report) -> None:
 
     print_rows(
         [_row(f"{r.name} {who}", row) for r in found.rounds for who, row in _sides(found, r)]
-        + [_paper(row) for row in found.paper.rows],
+        + [_paper(row) for row in found.paper],
         sys.stdout,
     )
     for r in found.rounds:
@@ -270,7 +274,7 @@ def _row(name: str, row: Row) -> dict[str, str]:
     return {"": name, **{said: _said(getattr(row, key)) for key, said in MEASURES.items()}}
 
 
-def _paper(row: PaperRow) -> dict[str, str]:
+def _paper(row: Humans) -> dict[str, str]:
     values = {said: f"{getattr(row, key):.1f}" for key, said in MEASURES.items()}
     return {"": f"paper, Pets: {row.setting}", **values}
 

@@ -163,7 +163,9 @@ def _with_headers(send: Send) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             names = {name.lower() for name, _ in message.get("headers", [])}
-            extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in names]
+            extra = [
+                (k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in names
+            ]
             if b"cache-control" not in names:
                 extra.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*message.get("headers", []), *extra]}

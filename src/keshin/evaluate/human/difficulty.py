@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from keshin.errors import require
 from keshin.evaluate.human.model_answers import ModelAnswers
-from keshin.evaluate.human.scoring import Table, votes, wilson
+from keshin.evaluate.human.scoring import Table, share_bounds, votes
 from keshin.evaluate.human.sitting import DONT_KNOW
+from keshin.evaluate.intervals import NORMAL
 
 IntArray = npt.NDArray[np.int64]
 FEWEST_CLASSES = 5
@@ -39,7 +40,7 @@ class ClassRow(msgspec.Struct, frozen=True):
     """Mean of the people; "I don't know" is not right."""
     dont_know: float
     """Share of "I don't know" among the answers."""
-    majority: Share
+    majority_vote: Share
     confused_with: str
     """The wrong class that people gave most often; "" for none."""
     model: Share | None = None
@@ -85,7 +86,7 @@ def class_rows(table: Table, names: Sequence[str], model: ModelAnswers | None) -
     counts, (full, _) = votes(table)
     rows = []
     for index in np.unique(table.targets):
-        asked = np.flatnonzero((table.targets == index) & table.answered.any(axis=0))
+        asked = np.flatnonzero((table.targets == index) & table.asked)
         if not len(asked):
             continue
         mine, right = table.answered[:, asked], table.right[:, asked]
@@ -118,7 +119,7 @@ def _difficulty(row: ClassRow) -> tuple[float, float, float]:
 
 
 def _share(value: float, pictures: int) -> Share:
-    return Share(value, *wilson(value, pictures))
+    return Share(value, *share_bounds(value, pictures))
 
 
 def _other(counts: IntArray, right: int, names: Sequence[str]) -> str:
@@ -136,7 +137,7 @@ def correlation(rows: Sequence[ClassRow]) -> Correlation | None:
     stats = require("scipy.stats", extra="eval")
     value = float(stats.spearmanr(people, model).statistic)
     held = min(max(value, -0.999999), 0.999999)
-    reach = 1.959963984540054 * ((1 + held**2 / 2) / (len(pairs) - 3)) ** 0.5
+    reach = NORMAL * ((1 + held**2 / 2) / (len(pairs) - 3)) ** 0.5
     low, high = np.tanh(np.arctanh(held) + np.array([-reach, reach]))
     return Correlation(value, float(low), float(high), len(pairs))
 

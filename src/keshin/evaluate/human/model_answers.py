@@ -50,11 +50,12 @@ class ModelAnswers(msgspec.Struct, frozen=True):
 
 def reopened(study: Study) -> Source:
     """The source of a study, found again. Raises ``DataError`` if it is not what it was."""
-    source = open_source(study.dataset, study.split)
+    shows = study.rounds[-1] > 0
+    source = open_source(study.dataset, study.split, with_examples=shows)
     largest = max(question.row for question in study.questions)
     shown = [example.row for examples in study.examples for example in examples]
     fits = largest < len(source.data) and max(shown, default=0) < len(source.examples)
-    if source.data.names != study.names or not fits:
+    if source.names != study.names or not fits:
         raise DataError(
             f"'{study.dataset}' has other classes or pictures than the study was made of."
         )

@@ -22,7 +22,9 @@ def to_html(report: Report) -> str:
     def cell(score: Any) -> Any:
         """Value and interval, each in one piece."""
         value, _, interval = _score(score).partition(" [")
-        inner = jinja.utils.markupsafe.Markup('<span class="one">{}</span> <span class="interval">{}</span>')
+        inner = jinja.utils.markupsafe.Markup(
+            '<span class="one">{}</span> <span class="interval">{}</span>'
+        )
         return inner.format(value, f"[{interval}" if interval else "")
 
     environment.filters |= {"score": cell, "percent": _percent, "points": _points}
@@ -50,7 +52,7 @@ def _summary(report: Report) -> list[str]:
             f"{_score(found.human.accuracy_on_guesses)} where they do not say “I don’t know”"
         )
         if number > 2:
-            text += f"; their majority {_score(found.human.majority)}"
+            text += f"; their majority {_score(found.human.majority_vote)}"
         if found.model is not None and found.difference is not None:
             text += (
                 f". {report.model}, without examples: {_score(found.model.accuracy)}; against the "

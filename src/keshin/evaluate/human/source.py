@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keshin.classify import Labels, Templates, make_labels
+from keshin.classify import Labels
 from keshin.core.pictures import Picture
 from keshin.errors import DataError
+from keshin.evaluate.datasets import Opened, missing, open_dataset
 from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.readers import read_folder
 
-OWN = "test"
-"""What the split of a folder without splits is called."""
+TRAIN = "train"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,31 +30,57 @@ class Source:
     """Equal to ``split`` where there is no other: then examples are not asked about."""
     labels: Labels
     """In the order of ``data.names``."""
-    templates: Templates
+    templates: tuple[str, ...] | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(k,) what people read: the first name that prompts say, or where two classes share it
+        the label."""
+        first = [said[0] for said in self.labels.names.values()]
+        pairs = zip(self.labels.names, first, strict=True)
+        return tuple(name if first.count(name) == 1 else label for label, name in pairs)
 
 
-def open_source(name: str | os.PathLike[str], split: str = OWN) -> Source:
-    """The pictures of a dataset or of a folder with one folder per class. Raises ``DataError``."""
-    data = read_folder(name)
-    labels = make_labels(data.names)
-    title = Path(name).resolve().name
-    return checked(Source(title, data, split, data, split, labels, None))
+def open_source(
+    name: str | os.PathLike[str], split: str = "test", *, with_examples: bool = True
+) -> Source:
+    """The pictures of a dataset by its name, or of people's own by their path.
 
-
-def checked(source: Source) -> Source:
-    """The same, if a study can be made of it: one class a picture, names that people can tell."""
-    data = source.data
+    Examples come from the split "train" where there is one; ``with_examples=False`` does not look
+    for it. Raises ``DataError``.
+    """
+    opened = open_dataset(os.fspath(name), split)
+    data, examples, example_split = opened.labelled, opened.labelled, split
+    if with_examples and _has_train(opened, split):
+        examples, example_split = open_dataset(os.fspath(name), TRAIN).labelled, TRAIN
+    if examples.names != data.names:
+        raise DataError(
+            f"'{opened.title}' has other classes in its split '{TRAIN}' than in '{split}', so "
+            "there is no example of each. Ask without examples (--shots 0), or make them alike."
+        )
     if data.targets.ndim != 1:
         raise DataError(
-            f"The pictures of '{source.title}' may show several classes each. People are compared "
+            f"The pictures of '{opened.title}' may show several classes each. People are compared "
             "on pictures of one class: choose another dataset."
         )
-    if len(source.labels.names) != len(data.names) or len(data.names) < 2:
+    if len(opened.labels.names) != len(data.names) or len(data.names) < 2:
         raise DataError(
-            f"'{source.title}' has {len(data.names)} classes with {len(source.labels.names)} "
+            f"'{opened.title}' has {len(data.names)} classes with {len(opened.labels.names)} "
             "different names. Give each of two classes or more a name of its own."
         )
-    return source
+    return Source(
+        opened.title, data, split, examples, example_split, opened.labels, opened.templates
+    )
+
+
+def _has_train(opened: Opened, split: str) -> bool:
+    """Whether pictures of another split are there to be shown."""
+    if split == TRAIN:
+        return False
+    if opened.dataset is not None:
+        there = TRAIN in opened.dataset.splits
+        return there and not missing(opened.dataset, opened.path, TRAIN)
+    return (opened.path / TRAIN).is_dir() and (opened.path / split).is_dir()
 
 
 def digest_of(picture: Picture) -> str:

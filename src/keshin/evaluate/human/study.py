@@ -145,7 +145,7 @@ def plan(
                 yield row, digest
 
     examples = []
-    for index, name in enumerate(data.names):
+    for index, name in enumerate(source.names):
         rows = np.flatnonzero(source.examples.targets == index).tolist() if shots[-1] else []
         found = readable(source.examples, _shuffled(rows, seed, "examples", index))
         shown = [Example(*next(found, (-1, ""))) for _ in range(shots[-1])]
@@ -171,10 +171,10 @@ def plan(
         order=order,
         rounds=shots,
         people=named,
-        names=data.names,
+        names=source.names,
         aliases=tuple(
             tuple(alias for alias in said if alias != name)
-            for name, said in zip(data.names, source.labels.names.values(), strict=True)
+            for name, said in zip(source.names, source.labels.names.values(), strict=True)
         ),
         questions=tuple(_shuffled(drawn, seed, "questions")),
         examples=tuple(examples),
