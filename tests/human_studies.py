@@ -19,7 +19,7 @@ from keshin.evaluate.human.study import now
 
 
 def made_folder(root, names, count, size=(40, 30)):
-    rng = np.random.default_rng(len(names))
+    rng = np.random.default_rng([len(names), count])
     for name in names:
         (root / name).mkdir(parents=True)
         for number in range(count):
@@ -85,12 +85,12 @@ class Server:
 
 
 @contextmanager
-def served(folder, *options, environment=None):
+def served(folder, *options, port=0, environment=None):
     """Start ``keshin human`` in ``folder`` and end it with Ctrl-C, unless it is dead already."""
     root = str(Path(keshin.__file__).parents[1])
     environment = {**os.environ, "PYTHONWARNINGS": "error", **(environment or {})}
     environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "keshin", "human", *map(str, options), "--port", "0"]
+    command = [sys.executable, "-m", "keshin", "human", *map(str, options), "--port", str(port)]
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -239,7 +239,8 @@ def _print_table(found: Report) -> None:
             for person in r.people
         }
         a = r.agreement
-        facts["agreement (Krippendorff)"] = f"{a.value:.2f} [{a.low:.2f}, {a.high:.2f}]"
+        if a.value == a.value:
+            facts["agreement (Krippendorff)"] = f"{a.value:.2f} [{a.low:.2f}, {a.high:.2f}]"
         if r.difference is not None:
             d = r.difference
             facts["model less majority"] = (

@@ -236,21 +236,37 @@ async function showPicture() {
   showPicture.question = `${state.number} ${state.round} ${question}`;
   const figure = $("picture");
   figure.replaceChildren();
-  const image = fetched(question);
+  let image = fetched(question);
   for (const next of state.upcoming.slice(1)) fetched(next);
   for (const old of ahead.keys()) if (!state.upcoming.includes(old)) ahead.delete(old);
-  image.alt = text("pictureOf", place());
+  const here = () => state?.upcoming?.[0] === question && !paused && figure.isConnected;
   let failed = false;
-  try { await image.decode(); } catch { failed = true; }
-  if (state?.upcoming?.[0] !== question || paused || !figure.isConnected) return;
+  for (;;) {
+    try { await image.decode(); break; } catch { ahead.delete(question); }
+    if (!here()) return;
+    const status = await statusOf(image.src); // a server that was away may be back
+    if (!here()) return;
+    failed = status !== null && status !== 200;
+    if (failed) break;
+    if (status === null) { trouble(text("offline")); await wait(RETRY); }
+    else if (image.again) { failed = true; break; } // it came whole, and is no picture
+    const again = status === 200;
+    image = fetched(question);
+    image.again = again;
+  }
+  if (!here()) return;
+  image.alt = text("pictureOf", place());
   if (failed) {
-    ahead.delete(question);
     figure.replaceChildren(make("p", {}, text("brokenPicture")));
   } else {
     image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 160);
     figure.replaceChildren(image);
   }
   requestAnimationFrame(() => { seen = true; startClock(); });
+}
+
+async function statusOf(address) {
+  try { return (await fetch(address, { cache: "no-store" })).status; } catch { return null; }
 }
 
 function fetched(question) {
