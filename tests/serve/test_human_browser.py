@@ -3,6 +3,7 @@
 Needs playwright and a Chromium (CHROMIUM names one; else Debian's, else playwright's own).
 """
 
+import itertools
 import os
 import shutil
 import sys
@@ -256,7 +257,7 @@ def test_nothing_sticks_out_and_everything_is_read_out(browser, place, scheme, w
         assert picture["width"] >= 150
         assert picture["height"] >= 100
         cards = [card.bounding_box() for card in page.locator(".class").all()]
-        for a, b in zip(cards, cards[1:], strict=False):  # none covers another
+        for a, b in itertools.pairwise(cards):  # none covers another
             beside = b["x"] >= a["x"] + a["width"] - 1
             below = b["y"] >= a["y"] + a["height"] - 1
             assert beside or below

@@ -73,7 +73,7 @@ class Wanted:
             raise DataError(f"{folder} is not empty and holds no study. Name another with --study.")
         study, notes = plan(
             source,
-            str(Path(self.source).resolve()) if Path(self.source).exists() else self.source,
+            source.origin,
             questions=QUESTIONS if self.questions is None else self.questions,
             rounds=self._rounds() or (0,),
             seed=SEED if self.seed is None else self.seed,

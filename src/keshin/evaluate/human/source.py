@@ -23,6 +23,8 @@ class Source:
     """Pictures to ask about, pictures to show as examples, and what the classes are called."""
 
     title: str
+    origin: str
+    """What ``open_source`` finds it by again, from any folder."""
     data: Labelled
     split: str
     examples: Labelled
@@ -68,8 +70,10 @@ def open_source(
             f"'{opened.title}' has {len(data.names)} classes with {len(opened.labels.names)} "
             "different names. Give each of two classes or more a name of its own."
         )
+    known = opened.dataset is not None and opened.path.name == opened.dataset.key
+    origin = os.fspath(name) if known else os.fspath(opened.path.resolve())
     return Source(
-        opened.title, data, split, examples, example_split, opened.labels, opened.templates
+        opened.title, origin, data, split, examples, example_split, opened.labels, opened.templates
     )
 
 
