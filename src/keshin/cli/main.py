@@ -29,6 +29,10 @@ COMMANDS = {
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
+    "data": (
+        "keshin.cli.data:data",
+        "Look at image-text pairs before training, and write them as shards.",
+    ),
     "train": (
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",

@@ -11,8 +11,11 @@ import glob
 import io
 import json
 import tarfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,11 +53,14 @@ class Pairs(Protocol):
         ...
 
 
-def open_source(source: Source) -> Pairs:
-    """The pairs of one source of a recipe. Raises ``DataError``."""
+def open_source(source: Source, *, whole: bool = True) -> Pairs:
+    """The pairs of one source of a recipe. Raises ``DataError``.
+
+    ``whole``: see ``ParquetPairs``.
+    """
     path = Path(source.path)
     readers: dict[str, Callable[[Source], Pairs]] = {
-        ".parquet": ParquetPairs,
+        ".parquet": partial(ParquetPairs, whole=whole),
         ".csv": CsvPairs,
         ".tsv": CsvPairs,
         ".tar": TarPairs,
@@ -72,41 +78,57 @@ def open_source(source: Source) -> Pairs:
 
 
 class ParquetPairs:
-    """A Parquet file; pictures are bytes, or paths relative to the file."""
+    """A Parquet file; pictures are bytes, or paths relative to the file.
 
-    def __init__(self, source: Source) -> None:
+    ``whole``: all of it is held for random access; else one group of rows, for whoever walks it in
+    order.
+    """
+
+    def __init__(self, source: Source, *, whole: bool = True) -> None:
         parquet = require("pyarrow.parquet", extra="train")
-        self.path = Path(source.path)
-        columns = [source.image, *source.captions]
-        columns += [c for c in (source.caption_weights, source.teacher) if c]
+        self.source, self.path = source, Path(source.path)
+        self.columns = [source.image, *source.captions]
+        self.columns += [c for c in (source.caption_weights, source.teacher) if c]
         try:
-            known = parquet.read_schema(self.path).names
-            missing = [c for c in columns if c not in known]
+            self.file = parquet.ParquetFile(self.path, memory_map=True)
+            known = self.file.schema_arrow.names
+            missing = [c for c in self.columns if c not in known]
             if missing:
                 raise DataError(
                     f"{self.path} has no column {missing[0]!r}. Its columns are {', '.join(known)}."
                 )
-            table = parquet.read_table(self.path, columns=columns, memory_map=True)
+            groups = range(self.file.num_row_groups)
+            rows = [self.file.metadata.row_group(group).num_rows for group in groups]
+            self.starts = [sum(rows)] if whole else list(accumulate(rows))
+            self.held, self.table = -1, None
+            if whole:
+                self.held, self.table = 0, self.file.read(columns=self.columns)
+                self.file.close()
         except (OSError, ValueError) as error:
             raise DataError(f"Cannot read {self.path}: {error}.") from error
-        self.images = table.column(source.image)
-        self.captions = [table.column(c) for c in source.captions]
-        self.weights = table.column(source.caption_weights) if source.caption_weights else None
-        self.teacher = table.column(source.teacher) if source.teacher else None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.starts[-1] if self.starts else 0
 
     def name(self, index: int) -> str:
         return f"{self.path}, row {index}"
 
     def __getitem__(self, index: int) -> Pair:
-        picture = self.images[index].as_py()
-        captions = _flatten(column[index].as_py() for column in self.captions)
-        weights = self.weights[index].as_py() if self.weights is not None else None
+        group = bisect_right(self.starts, index)
+        if group != self.held:
+            try:
+                self.table = self.file.read_row_group(group, columns=self.columns)
+            except (OSError, ValueError) as error:
+                raise DataError(f"Cannot read {self.path}: {error}.") from error
+            self.held = group
+        table, source = self.table, self.source
+        row = index - (self.starts[group - 1] if group else 0)
+        picture = table[source.image][row].as_py()
+        captions = flatten(table[column][row].as_py() for column in source.captions)
+        weights = table[source.caption_weights][row].as_py() if source.caption_weights else None
         teacher = None
-        if self.teacher is not None and self.teacher[index].is_valid:
-            teacher = np.asarray(self.teacher[index].values, dtype=np.float16)
+        if source.teacher and table[source.teacher][row].is_valid:
+            teacher = np.asarray(table[source.teacher][row].values, dtype=np.float16)
         if isinstance(picture, str):
             picture = self.path.parent / picture
         return Pair(picture or b"", captions, tuple(weights) if weights else None, teacher)
@@ -131,7 +153,7 @@ class CsvPairs:
                         f"Its columns are {', '.join(known)}."
                     )
                 for row in reader:
-                    captions = _flatten(row[c] for c in source.captions)
+                    captions = flatten(row[c] for c in source.captions)
                     self.rows.append((row[source.image], captions))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"Cannot read {self.path}: {error}.") from error
@@ -168,7 +190,7 @@ class FolderPairs:
         beside = file.with_suffix(".txt")
         if beside.exists():
             lines = beside.read_text(encoding="utf-8", errors="replace").splitlines()
-            return Pair(file, _flatten(lines))
+            return Pair(file, flatten(lines))
         return Pair(file, (file.parent.name.replace("_", " "),))
 
 
@@ -202,7 +224,7 @@ class TarPairs:
                 if kind in (*PICTURE_MEMBERS, "txt", "json")
             }
         picture = next((read[kind] for kind in PICTURE_MEMBERS if kind in read), b"")
-        captions = _flatten(read.get("txt", b"").decode("utf-8", "replace").splitlines())
+        captions = flatten(read.get("txt", b"").decode("utf-8", "replace").splitlines())
         if "json" in read:
             captions += self._from_json(read["json"])
         return Pair(picture, captions)
@@ -212,7 +234,7 @@ class TarPairs:
             values = json.loads(data)
         except ValueError:
             return ()
-        return _flatten(values.get(field) for field in self.fields) if values else ()
+        return flatten(values.get(field) for field in self.fields) if values else ()
 
 
 def _index_shard(shard: Path) -> Iterator[tuple[Path, str, dict[str, tuple[int, int]]]]:
@@ -244,7 +266,7 @@ def _read_at(file: io.BufferedReader, offset: int, size: int) -> bytes:
     return file.read(size)
 
 
-def _flatten(values: Any) -> tuple[str, ...]:
+def flatten(values: Any) -> tuple[str, ...]:
     """Captions of columns that hold one text, a list of texts or nothing."""
     found: list[str] = []
     for value in values:
