@@ -33,3 +33,15 @@ def test_a_recipe_stands_for_its_sources(tmp_path: Path, invoke) -> None:
     done = invoke("data", "check", write_recipe(tmp_path), "-j", "1", "--size", "16", model=False)
     assert done.exit_code == 0, done.output
     assert "pairs.parquet: 36 pairs" in done.stdout
+
+
+def test_convert(tmp_path: Path, invoke) -> None:
+    source = write(tmp_path / "in")
+    out = tmp_path / "out"
+    done = invoke("data", "convert", source.path, out, "-j", "1", model=False)
+    assert done.exit_code == 1, done.output  # two pairs were left out
+    assert "6 of 8 pairs are in 1 shards" in done.stderr
+    assert "5.png" in done.stderr
+    assert done.stdout == f"{out / '*.tar'}\n"
+    done = invoke("data", "check", out / "*.tar", "-j", "1", model=False)
+    assert "6 pairs" in done.stdout

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flawed import noise, write
 from keshin.errors import DataError
 from keshin.train.pairs import open_source
 from keshin.train.recipe import Source
 from keshin.train.survey import Findings, survey
 from keshin.train.verdicts import Check, Surveyed, judge, repeats
-from flawed import noise, write
 
 
 def look(source: Source, **options: object) -> Surveyed:

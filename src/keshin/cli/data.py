@@ -106,6 +106,59 @@ def check(
         raise click.exceptions.Exit(FAILED)
 
 
+@data.command(short_help="Write pairs as webdataset shards.")
+@click.argument("source")
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@_source_options
+@click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, metavar="MB",
+              help="No shard is larger.")  # fmt: skip
+@click.option("--max-side", type=click.IntRange(1), metavar="PIXELS",
+              help="Reduce larger pictures to this longer side.")  # fmt: skip
+@click.option("--shuffle", type=int, metavar="SEED",
+              help="Write in random order: shards should not hold one class each.")  # fmt: skip
+def convert(
+    source: str,
+    output: Path,
+    image: str,
+    captions: tuple[str, ...],
+    workers: int | None,
+    shard_size: int,
+    max_side: int | None,
+    shuffle: int | None,
+) -> None:
+    """Write pairs as webdataset shards: OUTPUT/000000.tar and so on, and a manifest.json.
+
+    SOURCE is a folder, a CSV, TSV or Parquet file, or webdataset tars (a quoted glob). The same
+    command goes on where it was interrupted. Pairs that cannot be used are left out and named, and
+    the command ends with 1.
+
+    \b
+    Examples:
+      keshin data convert pairs.csv shards/ --image file --captions caption
+      keshin data convert photos/ shards/ --max-side 512 --shuffle 0
+    """
+    from keshin.cli.reports import printable
+    from keshin.train.convert import Settings
+    from keshin.train.convert import convert as write
+    from keshin.train.parallel import cores
+
+    place = _sources(source, image, captions)[0]
+    settings = Settings(place, shard_size * 10**6, max_side, shuffle)
+    with _bar("converting") as progress:
+        done = write(settings, output, workers=workers or cores(), progress=progress)
+    for reason in done.left_out:
+        click.echo(printable(reason), err=True)
+    left = done.pairs - done.samples
+    click.echo(
+        f"{done.samples:,} of {done.pairs:,} pairs are in {len(done.shards):,} shards, "
+        f"{done.bytes:,} bytes" + (f"; {left:,} were left out." if left else "."),
+        err=True,
+    )
+    click.echo(str(output / "*.tar"))
+    if left:
+        raise click.exceptions.Exit(FAILED)
+
+
 def _tokenizer(model: str | None) -> tuple[Path | None, int]:
     """The folder of a model, and how many tokens it reads."""
     if model is None:

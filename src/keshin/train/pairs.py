@@ -197,7 +197,7 @@ class FolderPairs:
 class TarPairs:
     """Webdataset shards: members of one sample share a name up to the first dot.
 
-    Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``. Only the
+    Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``, each once. Only the
     headers are read at the start; a picture is then read at its offset.
     """
 
@@ -227,7 +227,7 @@ class TarPairs:
         captions = flatten(read.get("txt", b"").decode("utf-8", "replace").splitlines())
         if "json" in read:
             captions += self._from_json(read["json"])
-        return Pair(picture, captions)
+        return Pair(picture, tuple(dict.fromkeys(captions)))
 
     def _from_json(self, data: bytes) -> tuple[str, ...]:
         try:
