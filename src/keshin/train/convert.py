@@ -5,8 +5,8 @@ the same bytes, whatever the number of processes and however often the work was 
 gets its name when it is whole, then its entry (``000000.json``); at the end ``manifest.json`` takes
 the place of all entries.
 
-A sample is the picture (``.jpg``, ``.png``, ...), its first caption (``.txt``), as webdataset's readers
-expect, and all of its captions (``.json``, field ``captions``) where there are several.
+A sample is the picture (``.jpg``, ``.png``, ...), its first caption (``.txt``), as webdataset's
+readers expect, and all of its captions (``.json``, field ``captions``) where there are several.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def convert(
     done = _finished(folder, mark)
     if isinstance(done, Manifest):
         return done
+    for scratch in folder.glob(".[0-9]*.tmp"):  # of a process that was killed
+        scratch.unlink()
     start = done[-1].stop if done else 0
     order = _order(settings, total)
     chunks = (order[i : min(i + CHUNK, total)] for i in range(start, total, CHUNK))

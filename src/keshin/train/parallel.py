@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -35,7 +37,7 @@ def in_order(
         yield from map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     left, running = iter(tasks), deque[Future[Result]]()
     try:
         running.extend(pool.submit(work, task) for task in islice(left, AHEAD * workers))
@@ -44,3 +46,16 @@ def in_order(
             running.extend(pool.submit(work, task) for task in islice(left, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """A process of the pool leaves interrupts to its parent, and ends with it, however it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()

@@ -184,8 +184,8 @@ def _sizes(surveyed: Surveyed, size: int) -> list[Finding]:
         ),
         _of_pairs(
             surveyed, "long pictures", read & (long > LONG * short), ("note", "warning", 0.05),
-            f"{{n}} ({{share}}) are over {LONG} times as long as wide: a square crop sees less than "
-            "a third of them.",
+            f"{{n}} ({{share}}) are over {LONG} times as long as wide: a square crop sees less "
+            "than a third of them.",
             f"None is over {LONG} times as long as wide.",
         ),
     ]  # fmt: skip
