@@ -63,6 +63,12 @@ class DataPart(Facts, frozen=True):
 
     sources: tuple[Source, ...]
     workers: Count = 2
+    window: Positive = 1 << 18
+    """Pairs that are shuffled among each other; those of an epoch, if they are fewer. Shards are
+    taken in random order, and a window holds as many as fit: the more, the better they are mixed."""
+    lanes: Positive = 1
+    """Parts of a batch that come from different shards. As many as machines, or a multiple: each
+    then reads its own shards only. It is part of the order of the pairs; machines are not."""
 
 
 class AugmentPart(Facts, frozen=True):
