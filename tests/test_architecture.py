@@ -32,6 +32,7 @@ BELOW = {  # layer -> the layers that it may import; imports point downwards onl
 HOME = {  # third-party package -> the only places that may import it
     "torch": ("encode/torch_", "train/"),
     "pyarrow": ("train/", "evaluate/"),
+    "fsspec": ("train/remote.py",),
     "onnx": ("encode/",),
     "onnxruntime": ("encode/runtime.py",),
     "openvino": ("encode/openvino.py",),

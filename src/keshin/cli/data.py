@@ -186,7 +186,7 @@ def _survey(
     from keshin.train.verdicts import Surveyed
 
     pairs = open_source(source, whole=False)
-    with _bar(f"checking {source.path}") as progress:
+    with _bar("checking") as progress:
         found, rows = survey(
             source, model=model, sample=sample, workers=workers or cores(), progress=progress
         )

@@ -1,4 +1,4 @@
-"""Image-text pairs from webdataset tars, tables and folders, by index.
+"""Image-text pairs from tables and folders, and of ``tars`` from shards, by index.
 
 Everything is a sequence of ``Pair``: any pair can be asked for at any time, which makes shuffling,
 repeats and exact resumption a matter of indices. Picture bytes are read when a pair is used.
@@ -7,12 +7,8 @@ repeats and exact resumption a matter of indices. Picture bytes are read when a 
 from __future__ import annotations
 
 import csv
-import glob
-import io
-import json
-import tarfile
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -21,12 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from keshin.core.pictures import find_pictures
 from keshin.errors import DataError, require
 from keshin.train.recipe import Source
-
-PICTURE_MEMBERS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "ppm", "tif", "tiff")
+from keshin.train.remote import is_remote
 
 
 @dataclass(frozen=True)
@@ -58,23 +54,41 @@ def open_source(source: Source, *, whole: bool = True) -> Pairs:
 
     ``whole``: see ``ParquetPairs``.
     """
-    path = Path(source.path)
+    from keshin.train.shards import expand
+
+    places = expand(source.path)
+    if places and all(place.lower().endswith(".tar") for place in places):
+        from keshin.train.tars import TarPairs  # which makes pairs
+
+        pairs: Pairs = TarPairs(source, places)
+    else:
+        parts = [_open_one(replace(source, path=place), whole) for place in places]
+        pairs = parts[0] if len(parts) == 1 else JoinedPairs(parts)
+    if len(pairs) == 0:
+        raise DataError(
+            f"{source.path} holds no pairs. Correct the path or the columns in the recipe."
+        )
+    return pairs
+
+
+def _open_one(source: Source, whole: bool) -> Pairs:
+    path = Path(str(source.path))
     readers: dict[str, Callable[[Source], Pairs]] = {
         ".parquet": partial(ParquetPairs, whole=whole),
         ".csv": CsvPairs,
         ".tsv": CsvPairs,
-        ".tar": TarPairs,
     }
+    if is_remote(str(source.path)):
+        raise DataError(
+            f"{source.path}: only tars are read from addresses. Make some: keshin data convert."
+        )
     reader = FolderPairs if path.is_dir() else readers.get(path.suffix.lower())
     if reader is None:
         raise DataError(
-            f"{path} is neither a folder nor one of {', '.join(readers)}. "
+            f"{path} is neither a folder nor one of {', '.join(readers)}, .tar. "
             "Convert it, or correct the path in the recipe."
         )
-    pairs = reader(source)
-    if len(pairs) == 0:
-        raise DataError(f"{path} holds no pairs. Correct the path or the columns in the recipe.")
-    return pairs
+    return reader(source)
 
 
 class ParquetPairs:
@@ -86,7 +100,7 @@ class ParquetPairs:
 
     def __init__(self, source: Source, *, whole: bool = True) -> None:
         parquet = require("pyarrow.parquet", extra="train")
-        self.source, self.path = source, Path(source.path)
+        self.source, self.path = source, Path(str(source.path))
         self.columns = [source.image, *source.captions]
         self.columns += [c for c in (source.caption_weights, source.teacher) if c]
         try:
@@ -138,7 +152,7 @@ class CsvPairs:
     """A CSV or TSV file with a header; pictures are paths relative to the file."""
 
     def __init__(self, source: Source) -> None:
-        self.path = Path(source.path)
+        self.path = Path(str(source.path))
         delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
         columns = (source.image, *source.captions)
         self.rows: list[tuple[str, tuple[str, ...]]] = []
@@ -177,7 +191,7 @@ class FolderPairs:
     """
 
     def __init__(self, source: Source) -> None:
-        self.files = list(find_pictures([source.path]))
+        self.files = list(find_pictures([str(source.path)]))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -194,76 +208,27 @@ class FolderPairs:
         return Pair(file, (file.parent.name.replace("_", " "),))
 
 
-class TarPairs:
-    """Webdataset shards: members of one sample share a name up to the first dot.
+class JoinedPairs:
+    """Several tables or folders after one another."""
 
-    Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``, each once. Only the
-    headers are read at the start; a picture is then read at its offset.
-    """
-
-    def __init__(self, source: Source) -> None:
-        shards = sorted(glob.glob(source.path)) or [source.path]
-        self.fields = source.captions
-        self.samples: list[tuple[Path, str, dict[str, tuple[int, int]]]] = []
-        for shard in map(Path, shards):
-            self.samples.extend(_index_shard(shard))
+    def __init__(self, parts: Sequence[Pairs]) -> None:
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return self.ends[-1]
+
+    def _place(self, index: int) -> tuple[Pairs, int]:
+        number = bisect_right(self.ends, index)
+        return self.parts[number], index - (self.ends[number - 1] if number else 0)
 
     def name(self, index: int) -> str:
-        shard, key, _ = self.samples[index]
-        return f"{shard}: {key}"
+        part, row = self._place(index)
+        return part.name(row)
 
     def __getitem__(self, index: int) -> Pair:
-        shard, _, members = self.samples[index]
-        with shard.open("rb") as file:
-            read = {
-                kind: _read_at(file, *place)
-                for kind, place in members.items()
-                if kind in (*PICTURE_MEMBERS, "txt", "json")
-            }
-        picture = next((read[kind] for kind in PICTURE_MEMBERS if kind in read), b"")
-        captions = flatten(read.get("txt", b"").decode("utf-8", "replace").splitlines())
-        if "json" in read:
-            captions += self._from_json(read["json"])
-        return Pair(picture, tuple(dict.fromkeys(captions)))
-
-    def _from_json(self, data: bytes) -> tuple[str, ...]:
-        try:
-            values = json.loads(data)
-        except ValueError:
-            return ()
-        return flatten(values.get(field) for field in self.fields) if values else ()
-
-
-def _index_shard(shard: Path) -> Iterator[tuple[Path, str, dict[str, tuple[int, int]]]]:
-    """(shard, key, {extension: (offset, size)}) of each sample, in the shard's order."""
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            key, members = "", dict[str, tuple[int, int]]()
-            for member in archive:
-                if not member.isfile():
-                    continue
-                folder, _, base = member.name.rpartition("/")
-                stem, _, kind = base.partition(".")
-                name = f"{folder}/{stem}" if folder else stem
-                if name != key and members:
-                    yield shard, key, members
-                    members = {}
-                key = name
-                members[kind.lower()] = (member.offset_data, member.size)
-            if members:
-                yield shard, key, members
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(
-            f"Cannot read the shard {shard}: {error}. Shards are plain, uncompressed tar files."
-        ) from error
-
-
-def _read_at(file: io.BufferedReader, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+        part, row = self._place(index)
+        return part[row]
 
 
 def flatten(values: Any) -> tuple[str, ...]:

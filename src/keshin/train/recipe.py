@@ -40,8 +40,9 @@ class TokenizerPart(Facts, frozen=True):
 class Source(Facts, frozen=True):
     """One place where pairs come from: webdataset tars, a table or a folder."""
 
-    path: str
-    """A ``.tar`` (a glob for many), ``.parquet``, ``.csv`` or ``.tsv`` file, or a folder."""
+    path: str | tuple[str, ...]
+    """``.tar``, ``.parquet``, ``.csv`` or ``.tsv`` files, or a folder: a name, a glob (``*.tar``), a
+    range (``{0000..0123}.tar``) or a list of these; tars also by address (``s3://``, ``https://``)."""
     image: str = "image"
     """Column with encoded bytes or with paths relative to the table."""
     captions: tuple[str, ...] = ("captions",)
@@ -52,6 +53,8 @@ class Source(Facts, frozen=True):
     """Column with a teacher's logits, for ``[distill]``."""
     repeat: NonNegative = 1.0
     """How often each pair is seen in an epoch; 0.5 shows half of them, drawn anew."""
+    keep_gb: Positive = 100
+    """Room on the disk for tars fetched from addresses."""
     templates: tuple[str, ...] = ()
     """Templates with ``{}`` that a drawn caption is put into; none: as it is."""
     templates_ja: tuple[str, ...] = ()
@@ -229,9 +232,15 @@ def parse_recipe(values: Any, *, origin: str) -> Recipe:
         ) from error
 
 
+def _based(path: str | tuple[str, ...], base: Path) -> str | tuple[str, ...]:
+    if isinstance(path, tuple):
+        return tuple(str(_based(each, base)) for each in path)
+    return path if "://" in path else str(base / path)
+
+
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
     replace = msgspec.structs.replace
-    sources = tuple(replace(s, path=str(base / s.path)) for s in recipe.data.sources)
+    sources = tuple(replace(s, path=_based(s.path, base)) for s in recipe.data.sources)
     checks = tuple(replace(v, path=str(base / v.path)) for v in recipe.validate)
     distill = recipe.distill
     if distill is not None:
