@@ -41,10 +41,10 @@ def test_any_step_any_number_of_processes(tmp_path: Path) -> None:
     for size in (2, 3, 4):
         parts = [read(plan, 5, 12, World(rank, size)) for rank in range(size)]
         for batch, shares in zip(whole[5:], zip(*parts, strict=True), strict=True):
-            assert sum((texts for texts, _, _ in shares), []) == batch[0]
-            assert sum((pixels for _, pixels, _ in shares), []) == batch[1]
+            assert [text for texts, _, _ in shares for text in texts] == batch[0]
+            assert [each for _, pixels, _ in shares for each in pixels] == batch[1]
 
 
 @pytest.mark.slow
 def test_any_number_of_workers(tmp_path: Path) -> None:
-    assert read(recipe(tmp_path, 3), 4, 12) == read(recipe(tmp_path), 4, 12)
+    assert read(recipe(tmp_path, 2), 4, 12) == read(recipe(tmp_path), 4, 12)

@@ -1,9 +1,9 @@
 """Pairs of any source as webdataset shards: processes read and reduce, this one writes.
 
-So shards are filled in the order of the rows up to their size, and the same source and settings give
-the same bytes, whatever the number of processes and however often the work was interrupted. A shard
-gets its name when it is whole, then its entry (``000000.json``); at the end ``manifest.json`` takes
-the place of all entries.
+So shards are filled in the order of the rows up to their size, and the same source and settings
+give the same bytes, whatever the number of processes and however often the work was interrupted. A
+shard gets its name when it is whole, then its entry (``000000.json``); at the end ``manifest.json``
+takes the place of all entries.
 
 A sample is the picture (``.jpg``, ``.png``, ...), its first caption (``.txt``), as webdataset's
 readers expect, and all of its captions (``.json``, field ``captions``) where there are several.

@@ -1,17 +1,17 @@
 """The order in which a run sees its pairs: a function of (seed, epoch, position), never a state.
 
-So any position can be asked for: a run goes on to the sample, and every process and worker finds its
-own part without asking the others. Nothing is held but the pieces (shards) of the sources and one
-window.
+So any position can be asked for: a run goes on to the sample, and every process and worker finds
+its own part without asking the others. Nothing is held but the pieces (shards) of the sources and
+one window.
 
 1. Each source is a list of pieces: rows that are cheap to read one after another. An epoch takes
    them in an order of its own, as often as the source repeats, and the sources are interleaved, so
    that every stretch of the stream holds them in their proportion.
 2. The stream is cut into windows, and within a window all samples are shuffled.
 
-With lanes, batch and window are cut into as many parts, and each part of a batch comes from one part
-of the window: a process then reads its own shards only. Lanes are a setting of the run, not the
-number of processes, so that the order does not change with it.
+With lanes, batch and window are cut into as many parts, and each part of a batch comes from one
+part of the window: a process then reads its own shards only. Lanes are a setting of the run, not
+the number of processes, so that the order does not change with it.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ class Order:
 def _units(
     index: int, extent: Extent, rng: np.random.Generator
 ) -> tuple[tuple[npt.NDArray[np.generic], ...], Rows | None]:
-    """The units of a source: (source, again, first row, count, when in the epoch), and which rows of
-    its last unit are taken if not all are."""
+    """The units of a source: (source, again, first row, count, when in the epoch), and which rows
+    of its last unit are taken if not all are."""
     pieces = extent.pieces
     starts = np.cumsum(pieces) - pieces
     whole = int(extent.repeat)

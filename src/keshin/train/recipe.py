@@ -41,8 +41,9 @@ class Source(Facts, frozen=True):
     """One place where pairs come from: webdataset tars, a table or a folder."""
 
     path: str | tuple[str, ...]
-    """``.tar``, ``.parquet``, ``.csv`` or ``.tsv`` files, or a folder: a name, a glob (``*.tar``), a
-    range (``{0000..0123}.tar``) or a list of these; tars also by address (``s3://``, ``https://``)."""
+    """``.tar``, ``.parquet``, ``.csv`` or ``.tsv`` files, or a folder: a name, a glob
+    (``*.tar``), a range (``{0000..0123}.tar``) or a list of these; tars also by address
+    (``s3://``, ``https://``)."""
     image: str = "image"
     """Column with encoded bytes or with paths relative to the table."""
     captions: tuple[str, ...] = ("captions",)
@@ -68,7 +69,7 @@ class DataPart(Facts, frozen=True):
     workers: Count = 2
     window: Positive = 1 << 18
     """Pairs that are shuffled among each other; those of an epoch, if they are fewer. Shards are
-    taken in random order, and a window holds as many as fit: the more, the better they are mixed."""
+    taken in random order, and a window holds as many as fit: the more, the better the mixture."""
     lanes: Positive = 1
     """Parts of a batch that come from different shards. As many as machines, or a multiple: each
     then reads its own shards only. It is part of the order of the pairs; machines are not."""

@@ -1,7 +1,7 @@
-"""Shards behind addresses (``s3://``, ``gs://``, ``https://``): fetched whole, in bounded room on the disk.
+"""Shards behind addresses (``s3://``, ``gs://``, ``https://``): fetched whole, in bounded room.
 
-fsspec does the fetching, with the package of each kind of store (s3fs, gcsfs) installed beside it. All
-processes of a machine share what was fetched; what was not used for longest goes first.
+fsspec does the fetching, with the package of each kind of store (s3fs, gcsfs) installed beside it.
+All processes of a machine share what was fetched; what was not used for longest goes first.
 """
 
 from __future__ import annotations

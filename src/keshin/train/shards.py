@@ -1,8 +1,8 @@
 """Shards of pairs: which there are, how many samples each holds, and where in it each sample lies.
 
-Numbers of samples come from a file beside the shards where there is one: keshin's ``manifest.json``,
-``sizes.json`` (webdataset, OpenCLIP) or ``00000_stats.json`` (img2dataset). Else each shard's headers are
-read once, and what they say is kept.
+Numbers of samples come from a file beside the shards where there is one: keshin's
+``manifest.json``, ``sizes.json`` (webdataset, OpenCLIP) or ``00000_stats.json`` (img2dataset). Else
+each shard's headers are read once, and what they say is kept.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ RANGE = re.compile(r"(\d+)\.\.(\d+)")
 def expand(paths: str | Sequence[str]) -> list[str]:
     """The files that some names, with ``{000..123}``, ``{a,b}`` and ``*`` in them, stand for.
 
-    In the order of their names; addresses (``s3://...``) too. A name that matches nothing stands for
-    itself, so that opening it says so.
+    In the order of their names; addresses (``s3://...``) too. A name that matches nothing stands
+    for itself, so that opening it says so.
     """
     found: list[str] = []
     for path in [paths] if isinstance(paths, str) else paths:

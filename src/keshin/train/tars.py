@@ -22,10 +22,10 @@ HELD = 64
 class TarPairs:
     """Webdataset shards: members of one sample share a name up to the first dot.
 
-    Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``, each once; weights
-    are a field of ``.json`` too. Only the number of samples of each shard is held. What lies where in
-    a shard is found when one of its samples is asked for, and held for the last ``HELD`` shards; a
-    picture is then read at its offset.
+    Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``, each once;
+    weights are a field of ``.json`` too. Only the number of samples of each shard is held. What
+    lies where in a shard is found when one of its samples is asked for, and held for the last
+    ``HELD`` shards; a picture is then read at its offset.
     """
 
     def __init__(self, source: Source, shards: Sequence[str]) -> None:
