@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 import numpy as np
@@ -218,7 +218,9 @@ def _write_shards(
         name, first, left_out, count = f"{number:06d}.tar", row, list[str](), 0
         with whole(folder / name) as scratch, scratch.open("wb") as file:
             hashed = _Hashed(file)
-            with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            with tarfile.open(
+                fileobj=cast(IO[bytes], hashed), mode="w|", format=tarfile.PAX_FORMAT
+            ) as archive:
                 while waiting is not None:
                     if count and _size_with(archive, waiting) > settings.shard_size:
                         break

@@ -114,7 +114,8 @@ class ParquetPairs:
             groups = range(self.file.num_row_groups)
             rows = [self.file.metadata.row_group(group).num_rows for group in groups]
             self.starts = [sum(rows)] if whole else list(accumulate(rows))
-            self.held, self.table = -1, None
+            self.held = -1
+            self.table: Any = None
             if whole:
                 self.held, self.table = 0, self.file.read(columns=self.columns)
                 self.file.close()

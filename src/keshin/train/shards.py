@@ -131,6 +131,11 @@ class Index:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return sum(int(getattr(self, field.name).nbytes) for field in fields(self))
+
     def key(self, sample: int) -> str:
         """The name of a sample."""
         lines = self.keys.tobytes().decode("utf-8", "replace").split("\n")
@@ -165,7 +170,7 @@ def _scanned(path: Path, shard: str) -> Index:
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
-                archive.members = []  # tarfile keeps all that it met
+                archive.members = []  # type: ignore[attr-defined]  # it would keep all that it met
                 if not member.isfile():
                     continue
                 folder, _, base = member.name.rpartition("/")

@@ -96,7 +96,8 @@ def look_at(task: Task) -> Findings:
     sizes, pictures, counts, broken = [], [], [], []
     captions, tokens, scripts = list[int](), list[int](), list[int]()
     for row in task.rows:
-        size, digest, found = (0, 0), 0, ()
+        size, digest = (0, 0), 0
+        found: tuple[str, ...] = ()
         try:
             pair = pairs[row]
             found = pair.captions

@@ -15,8 +15,9 @@ from keshin.train.pairs import Pair, flatten
 from keshin.train.recipe import Source
 from keshin.train.shards import PICTURES, Index, index_of, sample_counts
 
-HELD = 64
-"""Shards whose index is held: more than a window of the order needs."""
+HELD = 256 << 20
+"""Bytes of indices that are held: those of some 400 shards of 10,000 samples, more than a window of
+the order has."""
 
 
 class TarPairs:
@@ -24,8 +25,8 @@ class TarPairs:
 
     Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``, each once;
     weights are a field of ``.json`` too. Only the number of samples of each shard is held. What
-    lies where in a shard is found when one of its samples is asked for, and held for the last
-    ``HELD`` shards; a picture is then read at its offset.
+    lies where in a shard is found when one of its samples is asked for, and held within
+    ``HELD`` bytes; a picture is then read at its offset.
     """
 
     def __init__(self, source: Source, shards: Sequence[str]) -> None:
@@ -35,6 +36,7 @@ class TarPairs:
         self.pieces = sample_counts(self.shards)
         self.ends = np.cumsum(self.pieces)
         self._held: OrderedDict[int, Index] = OrderedDict()
+        self._bytes = 0
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -45,10 +47,12 @@ class TarPairs:
         return shard, index - int(self.ends[shard] - self.pieces[shard])
 
     def _index(self, shard: int) -> Index:
-        found = self._held.pop(shard, None) or index_of(self.shards[shard], self.limit)
+        known = self._held.pop(shard, None)
+        found = known if known is not None else index_of(self.shards[shard], self.limit)
         self._held[shard] = found
-        if len(self._held) > HELD:
-            self._held.popitem(last=False)
+        self._bytes += 0 if known else found.nbytes
+        while self._bytes > HELD and len(self._held) > 1:
+            self._bytes -= self._held.popitem(last=False)[1].nbytes
         return found
 
     def name(self, index: int) -> str:

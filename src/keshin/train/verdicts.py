@@ -196,7 +196,8 @@ def repeats(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     _, first = np.unique(hashes, return_index=True)
     again = np.ones(len(hashes), bool)
     again[first] = False
-    return again & (hashes != 0)
+    again[hashes == 0] = False
+    return again
 
 
 def _duplicates(surveyed: Surveyed) -> Finding:
@@ -254,7 +255,8 @@ def _scripts(surveyed: Surveyed) -> Finding:
     latin, none = len(SCRIPT_NAMES) - 2, len(SCRIPT_NAMES) - 1
     total, other = len(found.scripts), int(counts[:latin].sum())
     shares = (f"{SCRIPT_NAMES[i]} {_percent(int(n), total)}" for i, n in enumerate(counts) if n)
-    says, verdict = "; ".join(shares) or "There is no caption.", "good"
+    says = "; ".join(shares) or "There is no caption."
+    verdict: Verdict = "note" if other or counts[none] else "good"
     if other:
         long = found.tokens[found.scripts < latin].mean()
         plain = found.tokens[found.scripts == latin].mean() if counts[latin] else float("nan")
@@ -262,15 +264,13 @@ def _scripts(surveyed: Surveyed) -> Finding:
             f". Captions in other scripts take {long:.0f} tokens on average (Latin: {plain:.0f}); "
             'if that is much, learn a vocabulary: [tokenizer] kind = "learn".'
         )
-        verdict = "note"
     which = np.flatnonzero((found.scripts < latin) | (found.scripts == none))[:EXAMPLES]
     if counts[none]:
-        verdict = "note"
         says += f" {int(counts[none]):,} captions have no letters."
     return Finding(
         "scripts", verdict, other + int(counts[none]), total, says,
         _quoted(surveyed.caption, which),
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def _leaks(surveyed: Surveyed, other: Surveyed) -> Finding:
