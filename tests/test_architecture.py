@@ -39,7 +39,7 @@ HOME = {  # third-party package -> the only places that may import it
     "safetensors": ("core/", "classify/saved.py"),
     "PIL": ("core/", "classify/classifier.py", "train/", "evaluate/"),
     "huggingface_hub": ("core/hub.py", "core/download.py"),
-    "httpx2": ("core/hub.py", "core/download.py"),
+    "httpx2": ("core/hub.py", "core/download.py", "core/polite.py"),
     "ftfy": ("core/cleaning.py",),
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),
