@@ -43,6 +43,8 @@ HOME = {  # third-party package -> the only places that may import it
     "ftfy": ("core/cleaning.py",),
     "sklearn": ("evaluate/",),
     "scipy": ("evaluate/",),
+    "jinja2": ("evaluate/",),
+    "markupsafe": ("evaluate/",),
     "starlette": ("serve/",),
     "click": ("cli/",),
     "rich": ("cli/",),

@@ -128,6 +128,8 @@ class Study(Result, frozen=True, kw_only=True):
     final: bool
     """Whether the test split was asked."""
     methods: tuple[Method, ...]
+    gains: dict[str, Figure] = {}
+    """method -> area on unseen works beyond the best zero-shot's, on the same draws of works."""
     status: tuple[Row, ...]
     gender: tuple[Row, ...]
     prompts: tuple[Prompt, ...]

@@ -91,7 +91,7 @@ def run_study(
     ]
     methods = tuple(one.method for one in found)
     few = s.few_shot(material)
-    best = max((one.found.method for one in asked.values()), key=lambda m: m.dev.area.value)
+    best = max(asked.values(), key=lambda one: max(p.train for p in one.prompts)).found
     told = [one for one in found if one.method.key in TOLD]
     say("done")
     return Study(
@@ -113,19 +113,25 @@ def run_study(
         works_with_both=_both(material),
         final=options.final,
         methods=methods,
+        gains={
+            one.method.key: s.gain(material, one, best)
+            for one in found
+            if one.method.key in TRAINED and one.method.apart is not None
+        },
         status=s.other_question(material, "status", kinds, tuned),
         gender=s.other_question(material, "gender", kinds),
         prompts=tuple(prompt for one in asked.values() for prompt in one.prompts),
         chosen={language: one.chosen for language, one in asked.items()},
         few=tuple(few),
-        overtakes=_overtakes(few, best, apart=False),
-        overtakes_within=_overtakes(few, best, apart=True),
+        overtakes=_overtakes(few, best.method, apart=False),
+        overtakes_within=_overtakes(few, best.method, apart=True),
         kinds=by_kind(material, told),
         mistakes=tuple(m for one in told for m in surest_mistakes(material, one)),
         unread=tuple(f"{Path(f.file).name}: {f.error}" for f in failures),
     )
 
 
+TRAINED = ("probe", "resnet50", "finetuned")
 TOLD = ("zero_shot_en", "probe", "finetuned")
 """Methods whose recalls by kind and mistakes are shown."""
 

@@ -216,6 +216,15 @@ def plain_prompt(material: Material, language: str) -> Found:
     )
 
 
+def gain(material: Material, method: Found, other: Found) -> c.Figure:
+    """How much more area a method has than another on unseen works."""
+    rows = material.seen
+    known = material.targets("incarnation")[rows]
+    return c.difference(
+        c.area(known, method.apart[rows]), c.area(known, other.apart[rows]), material.works[rows]
+    )
+
+
 def constant(material: Material) -> Found:
     """Always "person"."""
     scores = np.full(len(material.rows), -1.0)

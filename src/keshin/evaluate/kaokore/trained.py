@@ -50,11 +50,18 @@ def folds_by_work(faces: Faces, count: int = FOLDS) -> IntArray:
 
 
 def apart(answer: Answer, classes: int, folds: IntArray, fit: IntArray) -> FloatArray:
-    """(n, k) logits of all faces, each by a model that learnt from the other folds' train faces."""
+    """(n, k) logits of all faces, each by a model that learnt from the other folds' train faces.
+
+    Models of different folds speak more or less loudly, so each one's logits are divided by their
+    spread on what it learnt from; 0 stays 0.
+    """
     found = np.zeros((len(folds), classes))
     for fold in range(int(folds.max()) + 1):
         asked = np.flatnonzero(folds == fold)
-        found[asked] = answer(fit[folds[fit] != fold], asked)
+        learn = fit[folds[fit] != fold]
+        logits = answer(learn, np.concatenate([asked, learn]))
+        spread = float((logits[len(asked) :, -1] - logits[len(asked) :, 0]).std()) or 1.0
+        found[asked] = logits[: len(asked)] / spread
     return found
 
 
