@@ -49,9 +49,7 @@ VERSIONS = ("1.0", "1.1", "1.2", "1.3")
     help="Ask the official test split too. Once, when nothing is left to choose.",
 )
 @click.option("--report", type=NEW_FILE, help="Write a page with tables, charts and mistakes.")
-@click.option(
-    "--language", type=click.Choice(["en", "ja"]), default="en", show_default=True
-)
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
 @click.option("--no-pictures", is_flag=True, help="Leave the faces out of the report.")
 @click.option(
     "-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -113,9 +111,7 @@ def _study(api: Any, data: Path, given: dict[str, Any]) -> Study:
     features: dict[str, Look] = {}
     if given["resnet50"] is not None:
         features["resnet50"] = _supervised(given["resnet50"])
-    return run_study(
-        load(given["model"]), data, options, load=load, features=features, say=_say()
-    )
+    return run_study(load(given["model"]), data, options, load=load, features=features, say=_say())
 
 
 def _tell(study: Study, data: Path, given: dict[str, Any]) -> None:

@@ -5,9 +5,9 @@ import threading
 import time
 
 import pytest
-from kaokore_faces import SIZE, Holder, jpeg, official_files, plan, serve, version_of
 
 import keshin.evaluate.kaokore.download as module
+from kaokore_faces import SIZE, Holder, jpeg, official_files, plan, serve, version_of
 from keshin.core.polite import Manners
 from keshin.errors import DataError, DownloadError
 from keshin.evaluate.kaokore.download import GONE, Summary, check_picture, download, read_urls
@@ -199,14 +199,14 @@ def test_an_interrupt_keeps_what_came_and_the_lists(holder, tmp_path):
 
 
 def test_a_full_disk_ends_the_run(holder, tmp_path, monkeypatch):
-    write = module._write
+    whole = module.whole
 
-    def full(path, data):
+    def full(path):
         if path.name == "00000030.jpg":
             raise OSError(28, "No space left on device", str(path))
-        write(path, data)
+        return whole(path)
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(module, "whole", full)
     with pytest.raises(OSError, match="No space"):
         fetch(holder, tmp_path)
     assert max(holder.numbers()) == 30

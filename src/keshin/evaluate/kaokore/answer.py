@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from keshin.errors import KeshinError
 from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.results import KindRow, Method, Study
+from keshin.facts import kaokore as facts
 
 WORDS = Path(__file__).with_name("words.toml")
 CLEAR = 0.5
@@ -93,30 +94,50 @@ def verdict(study: Study, language: str) -> str:
 
 
 def _zero_shot(study: Study, best: Method, words: Mapping[str, str]) -> list[str]:
-    said = []
-    for method in (best, *(m for m in study.methods if m.key.startswith("zero_shot_"))):
-        if method.apart is None or (said and method is best):
-            continue
-        said.append(
-            words["zero_shot"].format(
-                language=words["language_" + method.key[-2:]],
-                prompts=method.detail,
-                dev=ranged(method.dev.area),
-                apart=ranged(method.apart.area),
-                balanced=ranged(method.apart.balanced),
-            )
-        )
+    said = [_asked(study, best, words, "zero_shot")]
+    said += [
+        _asked(study, method, words, "zero_shot_other")
+        for method in study.methods
+        if method.key.startswith("zero_shot_") and method is not best
+    ]
     plain = study.method(f"plain_{best.key[-2:]}")
     if plain is not None:
-        language = words["language_" + best.key[-2:]]
-        said.append(words["plain"].format(dev=ranged(plain.dev.area), language=language))
+        said.append(_asked(study, plain, words, "plain"))
     said.append(words["as_answered"].format(value=ranged(best.dev.as_answered)))
     return said
 
 
+def _asked(study: Study, method: Method, words: Mapping[str, str], key: str) -> str:
+    """A sentence on one way to ask, with its words."""
+    language, (name, templates) = method.key[-2:], method.detail.split(" / ")
+    known = facts.prompts()
+    classes = next(
+        w.classes for w in known.words["incarnation"] if (w.name, w.language) == (name, language)
+    )
+    texts = next(
+        t.templates for t in known.templates if (t.name, t.language) == (templates, language)
+    )
+    return words[key].format(
+        language=words[f"language_{language}"],
+        incarnation=_listed(classes["incarnation"], words),
+        people=_listed(classes["people"], words),
+        templates=" | ".join(texts),
+        candidates=sum(p.language == language for p in study.prompts),
+        dev=ranged(method.dev.area),
+        apart=ranged(method.apart.area if method.apart else None),
+        balanced=ranged(method.apart.balanced if method.apart else None),
+    )
+
+
+def _listed(names: Sequence[str], words: Mapping[str, str]) -> str:
+    return words["or"].join(names)
+
+
 def _scroll(study: Study, words: Mapping[str, str]) -> list[str]:
     title = study.method("title")
-    return [] if title is None else [words["title_trap"].format(title=percent(title.dev.area.value))]
+    return (
+        [] if title is None else [words["title_trap"].format(title=percent(title.dev.area.value))]
+    )
 
 
 def _training(study: Study, words: Mapping[str, str]) -> list[str]:
@@ -156,9 +177,7 @@ def _points(value: float) -> str:
 def _examples(study: Study, words: Mapping[str, str]) -> list[str]:
     most = study.few[-1].shots if study.few else 0
     pairs = (("few", study.overtakes), ("few_within", study.overtakes_within))
-    return [
-        words[key if n else f"{key}_never"].format(n=n, most=most) for key, n in pairs if most
-    ]
+    return [words[key if n else f"{key}_never"].format(n=n, most=most) for key, n in pairs if most]
 
 
 def _beings(study: Study, language: str) -> list[str]:

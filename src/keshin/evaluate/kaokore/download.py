@@ -154,9 +154,7 @@ def check_picture(url: str) -> Callable[[bytes], None]:
 class _Download:
     """The pictures of one run: a thread a host, results noted by one thread."""
 
-    def __init__(
-        self, root: Path, manners: Manners, progress: Progress, summary: Summary
-    ) -> None:
+    def __init__(self, root: Path, manners: Manners, progress: Progress, summary: Summary) -> None:
         self.root, self.manners, self.progress, self.summary = root, manners, progress, summary
         self.stop, self.lock = threading.Event(), threading.Lock()
         self.urls: dict[str, str] = {}
@@ -204,7 +202,8 @@ class _Download:
     def _one(self, caller: Caller, item: Wanted) -> None:
         found = caller.fetch(item.url, check_picture(item.url))
         if found.body is not None:
-            _write(self._path(item), found.body)
+            with whole(self._path(item)) as scratch:  # not flushed: the next run looks at each anew
+                scratch.write_bytes(found.body)
         with self.lock:
             if found.body is not None:
                 self.summary.new += 1
@@ -297,5 +296,3 @@ def _read_list(path: Path) -> dict[str, tuple[str, str]]:
             return {row["file"]: (row["url"], row["reason"]) for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError):
         return {}
-
-

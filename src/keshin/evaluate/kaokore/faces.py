@@ -72,7 +72,9 @@ class Faces:
     def rows(self, split: str) -> IntArray:
         """The rows of a split whose pictures are here. Raises ``DataError`` where there is none."""
         if split not in facts.SPLITS:
-            raise DataError(f"KaoKore has no split '{split}'. There are: {', '.join(facts.SPLITS)}.")
+            raise DataError(
+                f"KaoKore has no split '{split}'. There are: {', '.join(facts.SPLITS)}."
+            )
         rows = [i for i, face in enumerate(self.faces) if face.split == split]
         here = [i for i in rows if self.path(i).is_file()]
         if not here:
@@ -262,4 +264,6 @@ def _text(data: bytes, path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Fetch it again.") from error
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {error.start}). Fetch it again."
+        ) from error

@@ -45,9 +45,7 @@ def taught(question: str) -> Candidate:
     """The prompts that the recipe teaches: official words, the set of templates for scrolls."""
     known = facts.prompts()
     words = next(w for w in known.words[question] if (w.name, w.language) == ("official", "en"))
-    templates = next(
-        t for t in known.templates if (t.name, t.language) == ("scroll", "en")
-    )
+    templates = next(t for t in known.templates if (t.name, t.language) == ("scroll", "en"))
     return Candidate(question, words, templates)
 
 
@@ -82,7 +80,9 @@ class Finetuned:
             for encoder, rows, _ in self.folds:
                 del encoder
                 others = np.setdiff1d(train, rows)
-                spread[rows] = Threshold.fit(known[others], apart_scores[others])(apart_scores[rows])
+                spread[rows] = Threshold.fit(known[others], apart_scores[others])(
+                    apart_scores[rows]
+                )
             apart_scores = spread
         return compare(
             material,

@@ -80,9 +80,7 @@ def surest_mistakes(material: Material, found: Found, shown: int = SHOWN) -> lis
     ]
 
 
-def _order(
-    scores: FloatArray, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> IntArray:
+def _order(scores: FloatArray, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> IntArray:
     rows = np.flatnonzero(mask)
     return rows[np.argsort(scores[rows], kind="stable")]
 

@@ -93,7 +93,6 @@ def run_study(
     few = s.few_shot(material)
     best = max(asked.values(), key=lambda one: max(p.train for p in one.prompts)).found
     told = [one for one in found if one.method.key in TOLD]
-    say("done")
     return Study(
         version=faces.version,
         model=encoder.config.name,
@@ -183,5 +182,3 @@ def _overtakes(few: list[Shots], zero_shot: Method, *, apart: bool) -> int | Non
             break
         first = entry.shots
     return first
-
-

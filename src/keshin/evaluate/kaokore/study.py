@@ -93,7 +93,9 @@ class Material:
         """Train and dev, for estimates with works kept apart."""
         return np.concatenate([self.split["train"], self.split["dev"]])
 
-    def scores(self, scores: FloatArray, rows: IntArray, answered: FloatArray | None = None) -> Scores:
+    def scores(
+        self, scores: FloatArray, rows: IntArray, answered: FloatArray | None = None
+    ) -> Scores:
         """All measures of (n,) scores, border 0, on some rows."""
         known, given, works = self.targets("incarnation")[rows], scores[rows], self.works[rows]
         called = np.asarray(given > 0, np.int64)
@@ -211,9 +213,7 @@ def plain_prompt(material: Material, language: str) -> Found:
     """The data set's own words in the default template: nothing was chosen."""
     way = candidates("incarnation", language)[0]
     margin = margins(ask(material.encoder, way, material.vectors))
-    return compare(
-        material, f"plain_{language}", margin, margin, answered=margin, detail=way.name
-    )
+    return compare(material, f"plain_{language}", margin, margin, answered=margin, detail=way.name)
 
 
 def gain(material: Material, method: Found, other: Found) -> c.Figure:

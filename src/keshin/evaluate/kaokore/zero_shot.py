@@ -112,9 +112,7 @@ class Nested:
     """The candidate of each fold."""
 
 
-def nested(
-    targets: IntArray, answers: list[FloatArray], folds: IntArray, fit: IntArray
-) -> Nested:
+def nested(targets: IntArray, answers: list[FloatArray], folds: IntArray, fit: IntArray) -> Nested:
     """Each fold's faces with the prompts, and the border, that the other folds' works chose.
 
     ``folds`` (n,) numbers of folds, ``fit`` (m,) the rows that may be chosen on (train).
