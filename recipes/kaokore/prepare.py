@@ -2,8 +2,10 @@
 
     python recipes/kaokore/prepare.py --data KAOKORE [--output FOLDER]
 
-Writes ``official.toml`` (all of train) and ``fold0.toml`` ... ``fold4.toml`` (train without the works of one
-fold; the folds are those of ``keshin kaokore``), each with two tables of paths and captions. No picture
+Writes ``official.toml`` (all of train) and ``fold0.toml`` ... ``fold4.toml`` (train without the
+works of one
+fold; the folds are those of ``keshin kaokore``), each with two tables of paths and captions. No
+picture
 is copied.
 """
 

@@ -36,7 +36,7 @@ VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 @click.option(
     "--download",
     is_flag=True,
-    help="Fetch from the holders what is not here, politely (an hour or more); goes on where it was.",
+    help="Fetch from the holders what is not here, politely (an hour or more). A run goes on.",
 )
 @click.option("-m", "--model", default="mini", show_default=True, metavar="NAME|FOLDER")
 @click.option("--finetuned", type=FOLDER, help="Runs of recipes/kaokore: official, fold0, ...")

@@ -2,7 +2,8 @@
 
 One connection a host, a pause between requests, a name to complain to; what the server asks for
 (``Retry-After``) is done, what fails is tried later, and a host that fails again and again is left
-alone. Nothing is believed: a body that is too long, too short or not what was expected is a failure.
+alone. Nothing is believed: a body that is too long, too short or not what was expected is a
+failure.
 """
 
 from __future__ import annotations

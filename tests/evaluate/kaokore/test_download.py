@@ -1,5 +1,6 @@
 """The downloader against a server that is slow, fails, forgets, cuts and lies."""
 
+import itertools
 import json
 import threading
 import time
@@ -179,7 +180,7 @@ def test_there_is_a_pause_between_requests(holder, tmp_path):
     holder.faults = {number: [(403, {}, b"")] for number in (4,)}
     fetch(holder, tmp_path, Manners(pause=0.1, waits=()))
     times = [t for t, path, _ in holder.requests if ".tif/" in path]
-    assert all(later - earlier >= 0.1 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.1 for earlier, later in itertools.pairwise(times))
 
 
 def test_an_interrupt_keeps_what_came_and_the_lists(holder, tmp_path):
@@ -214,7 +215,7 @@ def test_a_full_disk_ends_the_run(holder, tmp_path, monkeypatch):
 
 def test_label_files_that_lie_are_refused(holder, tmp_path):
     holder.faults = {facts.LABELS: [(200, {}, b"image,gender,status,set\n")]}
-    with pytest.raises(DownloadError, match="not the official labels.csv"):
+    with pytest.raises(DownloadError, match=r"not the official labels\.csv"):
         fetch(holder, tmp_path)
     assert not (tmp_path / facts.LABELS).exists()
     assert holder.numbers() == []

@@ -41,7 +41,7 @@ def test_questions(folder, question, names):
 
 
 def test_wrong_questions(folder):
-    for wrong in ({"question": "age"}, {"split": "val"}, {"version": "1.3"}):
+    for wrong in ({"question": "age"}, {"split": "valid"}, {"version": "1.3"}, {"labels": ("a", "b")}):
         with pytest.raises(DataError):
             read_kaokore(folder, **{"split": "dev", **wrong})
 
@@ -56,7 +56,7 @@ def test_single_table(tmp_path):
 
 def test_pictures_that_are_not_here_are_said(tmp_path):
     faces = read_faces(miniature(tmp_path / "k", pictures=False))
-    with pytest.raises(DataError, match="None of the .* --download"):
+    with pytest.raises(DataError, match=r"None of the .* --download"):
         faces.rows("dev")
     assert len(faces.missing("dev")) == sum(f.split == "dev" for f in faces.faces)
 

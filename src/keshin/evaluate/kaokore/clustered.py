@@ -119,7 +119,8 @@ def within(
 ) -> tuple[Figure | None, dict[int, float]]:
     """The mean area under the curve within works that hold both kinds, and each work's own.
 
-    Here the scroll gives nothing away. Each work counts once; the interval comes from drawing works.
+    Here the scroll gives nothing away. Each work counts once; the interval comes from drawing
+    works.
     None where no work holds both.
     """
     areas: dict[int, float] = {}

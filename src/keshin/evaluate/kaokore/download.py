@@ -32,7 +32,8 @@ from keshin.facts import kaokore as facts
 GONE, FAILED = "gone.csv", "failed.csv"
 COLUMNS = ("file", "url", "reason")
 ASKED = re.compile(r"/\d+,\d+,\d+,\d+/(!?)(\d+),(\d*)/0/default\.jpg$")
-"""The end of an IIIF address: region, size (``w,``, ``w,h`` or ``!w,h``: at most), rotation, quality."""
+"""The end of an IIIF address: region, size (``w,``, ``w,h`` or ``!w,h``: at most), rotation,
+quality."""
 
 Progress = Callable[[int, int, str], None]
 """Called with the pictures done, those in all, and the host of the last."""
@@ -100,7 +101,8 @@ def download(
 ) -> Summary:
     """Fetch a version of KaoKore into a folder of its own, or go on with it.
 
-    ``base`` replaces the address of the label files in the facts (for tests). Raises ``DataError`` if the
+    ``base`` replaces the address of the label files in the facts (for tests). Raises
+    ``DataError`` if the
     folder holds another version, and ``DownloadError`` if the label files cannot be had.
     """
     chosen = facts.version(version) if isinstance(version, str) else version
@@ -124,14 +126,16 @@ def download(
 
 
 def read_urls(text: str) -> Iterator[Wanted]:
-    """The pictures of a list of addresses: line n (from 0) is picture n, empty lines are no picture."""
+    """The pictures of a list of addresses: line n (from 0) is picture n, empty lines are no
+    picture."""
     for number, line in enumerate(text.splitlines()):
         if line.strip():
             yield Wanted(f"{number:08d}.jpg", line.strip())
 
 
 def check_picture(url: str) -> Callable[[bytes], None]:
-    """A function that raises ``ValueError`` for a body that is not the picture that ``url`` asks for."""
+    """A function that raises ``ValueError`` for a body that is not the picture that ``url`` asks
+    for."""
     asked = ASKED.search(url)
 
     def check(body: bytes) -> None:
@@ -231,7 +235,8 @@ def _claim(root: Path, version: facts.Version) -> None:
     mark, wanted = read_mark(root), Mark(version.name, facts.facts().commit)
     if mark is not None and mark.version != version.name:
         raise DataError(
-            f"{root} holds version {mark.version} of KaoKore. Names are renumbered between versions: "
+            f"{root} holds version {mark.version} of KaoKore. Names are renumbered between "
+            f"versions: "
             f"fetch version {version.name} into a folder of its own."
         )
     if mark is None and any((root / name).is_dir() for name in FOLDERS):

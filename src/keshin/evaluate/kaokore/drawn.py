@@ -35,7 +35,8 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
     for number, method in enumerate(methods):
         y = 34 + ROW * number
         parts.append(
-            f'<text x="{LEFT - 12}" y="{y + 22}" text-anchor="end">{escape(name(method.key))}</text>'
+            f'<text x="{LEFT - 12}" y="{y + 22}" '
+            f'text-anchor="end">{escape(name(method.key))}</text>'
         )
         figures = (
             method.dev.area,
@@ -65,7 +66,8 @@ def few_curve(study: Study, zero_shot: Method, words: Mapping[str, str]) -> str:
     for value in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
         css = "dash" if value == 0.5 else "grid"
         parts.append(
-            f'<line x1="{left}" x2="{width - 150}" y1="{y(value):.1f}" y2="{y(value):.1f}" class="{css}"/>'
+            f'<line x1="{left}" x2="{width - 150}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
+            f'class="{css}"/>'
             f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" class="soft">'
             f"{100 * value:.0f} %</text>"
         )

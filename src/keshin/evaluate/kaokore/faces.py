@@ -1,7 +1,9 @@
 """KaoKore's official files as one table of faces, checked to belong together.
 
-A folder holds ``labels.csv``, ``original_tags.txt`` and, for whoever wants the scans, ``urls.txt``, as
-the makers publish them, and the pictures in ``images_256/`` or ``images/``. A table that has all of it in
+A folder holds ``labels.csv``, ``original_tags.txt`` and, for whoever wants the scans,
+``urls.txt``, as
+the makers publish them, and the pictures in ``images_256/`` or ``images/``. A table that has all
+of it in
 one (columns file, split, gender, status, ..., work_ja, tags_ja) is read too.
 """
 
@@ -51,7 +53,8 @@ class Face(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What a download notes beside its pictures, so that no version is put into another's folder."""
+    """What a download notes beside its pictures, so that no version is put into another's
+    folder."""
 
     version: str
     commit: str
@@ -97,7 +100,8 @@ class Faces:
         ]
 
     def column(self, name: str) -> IntArray:
-        """(n,) integers: ``gender``, ``status``, or ``work``/``shelf``/``holder`` numbered in order."""
+        """(n,) integers: ``gender``, ``status``, or ``work``/``shelf``/``holder`` numbered in
+        order."""
         values = [getattr(face, name) for face in self.faces]
         if name in ("gender", "status"):
             return np.array(values, np.int64)
@@ -106,7 +110,8 @@ class Faces:
 
 
 def read_faces(root: str | Path) -> Faces:
-    """The faces of a folder. Raises ``DataError`` if files are missing or do not belong together."""
+    """The faces of a folder. Raises ``DataError`` if files are missing or do not belong
+    together."""
     folder = Path(root)
     data = _bytes(folder / facts.LABELS)
     rows = list(csv.DictReader(io.StringIO(_text(data, folder / facts.LABELS))))
@@ -140,7 +145,8 @@ def read_mark(folder: Path) -> Mark | None:
         return None
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{folder / MARK} is damaged ({error}), so it is not known of which version the pictures "
+            f"{folder / MARK} is damaged ({error}), so it is not known of which version the "
+            f"pictures "
             "are. Fetch them into another folder."
         ) from error
 
@@ -149,7 +155,8 @@ def _check_mark(folder: Path, version: str) -> None:
     mark = read_mark(folder)
     if mark is not None and version and mark.version != version:
         raise DataError(
-            f"{folder} has pictures of version {mark.version} and labels of version {version}. Names "
+            f"{folder} has pictures of version {mark.version} and labels of version {version}. "
+            f"Names "
             "are renumbered between versions: put each version into a folder of its own."
         )
 
@@ -174,7 +181,8 @@ def _official(folder: Path, rows: list[dict[str, str]]) -> tuple[Face, ...]:
         said = STATUS_JA.get(_first(face, "身分")), GENDER_JA.get(_first(face, "性別"))
         if said != (status, gender) or row["set"] not in facts.SPLITS:
             raise DataError(
-                f"{folder}: of {name} the labels and the tags say different things, so {facts.LABELS} "
+                f"{folder}: of {name} the labels and the tags say different things, so "
+                f"{facts.LABELS} "
                 f"and {facts.TAGS} are of different versions. Take both from the same folder of "
                 f"{facts.facts().home}."
             )

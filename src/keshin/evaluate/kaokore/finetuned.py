@@ -1,4 +1,5 @@
-"""A model that was trained further on KaoKore's train split (recipes/kaokore), asked as it was taught.
+"""A model that was trained further on KaoKore's train split (recipes/kaokore), asked as it was
+taught.
 
 One model saw all of train; five more saw train without the works of one fold each. A fold's model
 says in its fact sheet which works it has not seen, and is used for these alone.
@@ -95,7 +96,8 @@ class Finetuned:
 
 
 def open_finetuned(folder: Path, material: Material, load: Load, vectors: Vectors) -> Finetuned:
-    """The models below ``folder``: ``official/model``, and ``fold0/model`` ... where they are there.
+    """The models below ``folder``: ``official/model``, and ``fold0/model`` ... where they are
+    there.
 
     Raises ``DataError`` if a fold's model has not been trained without this fold's works.
     """

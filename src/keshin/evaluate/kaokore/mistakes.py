@@ -1,4 +1,5 @@
-"""Which beings a method takes for people, which people for beings, and where it is most sure of it."""
+"""Which beings a method takes for people, which people for beings, and where it is most sure of
+it."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def kind_of(face: Face) -> int | None:
 
 
 def by_kind(material: Material, methods: Sequence[Found]) -> tuple[KindRow, ...]:
-    """What each method calls an incarnation, by the makers' tags; works kept apart, train and dev."""
+    """What each method calls an incarnation, by the makers' tags; works kept apart, train and
+    dev."""
     faces = [material.faces.faces[row] for row in material.rows]
     known = material.targets("incarnation")
     kinds = np.array([-1 if (k := kind_of(face)) is None else k for face in faces])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,36 @@ from keshin.evaluate.labelled import Labelled
 from keshin.facts import kaokore as facts
 
 
+VALIDATION = {"val": "dev"}
+"""What other data sets call the split."""
+
+
 def read_kaokore(
-    root: str | Path, split: str = "dev", *, question: str = "incarnation", version: str = ""
+    root: str | Path,
+    split: str = "dev",
+    *,
+    question: str = "incarnation",
+    version: str = "",
+    labels: Sequence[str] = (),
 ) -> Labelled:
     """The labelled pictures of a split that are in the folder ``root``.
 
-    ``question`` is ``incarnation`` (1) against people (0), ``status`` or ``gender``; ``groups`` are works
-    (titles), since faces of one scroll are no independent samples; ``version``, if given, is what the
+    ``question`` is ``incarnation`` (1) against people (0), ``status`` or ``gender``; ``groups``
+    are works
+    (titles), since faces of one scroll are no independent samples; ``version``, if given, is
+    what the
     folder must hold. Raises ``DataError``.
     """
+    if labels and tuple(labels) != facts.CLASSES.get(question):
+        raise DataError(f"The classes of '{question}' are {facts.CLASSES.get(question)}.")
     faces = read_faces(root)
     if version and facts.version(version).name != faces.version:
         raise DataError(
-            f"{root} holds {f'version {faces.version}' if faces.version else 'no official version'} "
+            f"{root} holds "
+            f"{f'version {faces.version}' if faces.version else 'no official version'} "
             f"of KaoKore, not {version}."
         )
-    return labelled(faces, faces.rows(split), question)
+    return labelled(faces, faces.rows(VALIDATION.get(split, split)), question)
 
 
 def labelled(faces: Faces, rows: IntArray, question: str) -> Labelled:

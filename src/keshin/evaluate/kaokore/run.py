@@ -61,7 +61,8 @@ def run_study(
     faces = read_faces(root)
     if options.version and facts.version(options.version).name != faces.version:
         raise DataError(
-            f"{root} holds {f'version {faces.version}' if faces.version else 'labels of no official version'}, "
+            f"{root} holds "
+            f"{f'version {faces.version}' if faces.version else 'labels of no official version'}, "
             f"not {options.version}."
         )
     splits = facts.SPLITS if options.final else ("train", "dev")

@@ -1,6 +1,7 @@
 """The study: can this model tell 化身 from 人?
 
-Chosen and learnt on train, told on dev and with works kept apart; the test split is asked only where
+Chosen and learnt on train, told on dev and with works kept apart; the test split is asked only
+where
 ``final`` says so, and nothing is chosen on it.
 """
 
@@ -156,7 +157,8 @@ def compare(
 
 
 def learnt(material: Material, key: str, answer: Answer) -> Found:
-    """A method that learns from train. Classes weigh alike in what it learns, so its border is 0."""
+    """A method that learns from train. Classes weigh alike in what it learns, so its border is
+    0."""
     material.say(f"{key}: learning")
     every = np.arange(len(material.rows))
     official = margins(answer(material.train, every))

@@ -1,7 +1,9 @@
 """Answers that were learnt from examples: linear probe, few examples, the title of the work alone.
 
-Everything comes in two kinds. ``official``: learnt on train, asked on the rest, as published results
-are; faces of one page lie on both sides then. ``apart``: every face is asked by a model that has seen no
+Everything comes in two kinds. ``official``: learnt on train, asked on the rest, as published
+results
+are; faces of one page lie on both sides then. ``apart``: every face is asked by a model that has
+seen no
 face of its work. Nothing but train is ever learnt from.
 """
 
@@ -31,7 +33,8 @@ Answer = Callable[[IntArray, IntArray], FloatArray]
 def folds_by_work(faces: Faces, count: int = FOLDS) -> IntArray:
     """(n,) the fold of each face of a version: all faces of a work are in one.
 
-    Folds are alike in their classes on train and dev; which pictures are on this machine, and what the
+    Folds are alike in their classes on train and dev; which pictures are on this machine, and
+    what the
     test split holds, plays no part. Raises ``DataError``.
     """
     selection = require("sklearn.model_selection", extra="eval")
@@ -134,7 +137,8 @@ def fit_logits(
 ) -> FloatArray:
     """(m, k) logits of logistic regressions, with more than two classes each against the rest.
 
-    ``alike``: classes weigh alike, however rare they are. A class that does not occur is never said.
+    ``alike``: classes weigh alike, however rare they are. A class that does not occur is never
+    said.
     """
     if classes > 2:
         found = np.full((len(asked), classes), NEVER)
@@ -158,7 +162,8 @@ def _margin(
 
 
 def title_only(targets: IntArray, works: IntArray) -> Answer:
-    """Looks at no pixel: how much more often than elsewhere the work's train faces are incarnations.
+    """Looks at no pixel: how much more often than elsewhere the work's train faces are
+    incarnations.
     Of a work that it does not know it says nothing (0)."""
 
     def answer(rows: IntArray, asked: IntArray) -> FloatArray:

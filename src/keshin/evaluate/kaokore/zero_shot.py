@@ -1,6 +1,7 @@
 """Zero-shot answers to KaoKore's questions, and a choice of prompts that does not flatter.
 
-A candidate is a set of words for the classes and a set of templates. Each word is a label of the one
+A candidate is a set of words for the classes and a set of templates. Each word is a label of the
+one
 classifier; a class's logit is the log of the sum over its words, so its probability is theirs
 together. Which candidate is used is chosen on train. What that choice is worth is estimated with
 works kept apart: chosen on the other folds' works, asked on this fold's.
@@ -62,7 +63,8 @@ def ask(encoder: Encoder, candidate: Candidate, vectors: FloatArray) -> FloatArr
 
 
 def criterion(targets: IntArray, logits: FloatArray) -> float:
-    """What prompts are chosen by: the area under the curve of two classes, else balanced accuracy."""
+    """What prompts are chosen by: the area under the curve of two classes, else balanced
+    accuracy."""
     ones = np.ones((1, len(targets)))
     if logits.shape[1] == 2:
         return float(area(targets, logits[:, 1] - logits[:, 0])(ones)[0])
@@ -78,7 +80,8 @@ def choose(targets: IntArray, answers: list[FloatArray]) -> int:
 class Threshold:
     """Where "incarnation" begins: scores are shifted and scaled so that 0 is the border.
 
-    Fitted on faces whose answers may be known. The scale makes the scores of folds, whose prompts or
+    Fitted on faces whose answers may be known. The scale makes the scores of folds, whose
+    prompts or
     weights differ, comparable; it changes no order within a fold.
     """
 
