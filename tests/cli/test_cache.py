@@ -35,7 +35,7 @@ def kept(monkeypatch, tmp_path):
         ("embeddings/files.sqlite-journal", 2),
         (f"classifiers/{'a' * 64}", 4),
         ("quantised/abc.safetensors", 8),
-        ("quantised/abc.hash", 16),
+        (f"hashes/{'b' * 64}", 16),
         ("converted/openai--x-0123/keshin.json", 32),
         ("converted/openai--x-0123/model.safetensors", 64),
         ("converted/.openai--x-0123.0a1b.tmp/model.safetensors", 128),
@@ -59,7 +59,8 @@ def everything():
 def test_every_kind_is_counted(kept):
     sizes = {name: (row["files"], row["bytes"]) for name, row in kinds().items()}
     assert sizes == {
-        "embeddings": (2, 3), "classifiers": (1, 4), "quantised": (2, 24), "converted": (3, 224),
+        "embeddings": (2, 3), "classifiers": (1, 4), "quantised": (1, 8), "hashes": (1, 16),
+        "converted": (3, 224),
     }  # fmt: skip
     shown = run("cache", "info")
     assert all(name in shown.stdout for name in KINDS)
@@ -78,7 +79,9 @@ def test_clear_deletes_all_kinds_and_nothing_else(kept):
 
 def test_clear_of_some_kinds(kept):
     run("cache", "clear", "quantised", "embeddings")
-    assert {name for name, row in kinds().items() if row["files"]} == {"classifiers", "converted"}
+    assert {name for name, row in kinds().items() if row["files"]} == {
+        "classifiers", "hashes", "converted",
+    }  # fmt: skip
     wrong = CliRunner().invoke(main, ["cache", "clear", "pulled"])
     assert wrong.exit_code == 2
     assert "converted" in wrong.stderr

@@ -53,13 +53,13 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     pool = Pool(recipe)
     for one, two in zip(batches(pool, recipe, 2, 6), batches(Pool(more), more, 2, 6), strict=True):
         assert torch.equal(one.pixels, two.pixels)
-        assert one.captions == two.captions
+        assert one.texts == two.texts
 
 
 def test_broken_pictures_are_left_out_and_named(tmp_path: Path) -> None:
     recipe = read_recipe(write_recipe(tmp_path, broken=(3, 8), workers="0"))
     found = list(batches(Pool(recipe), recipe, 0, 3))
-    assert sum(len(batch.captions) for batch in found) == 34
+    assert sum(len(batch.texts) for batch in found) == 34
     named = sorted(name for batch in found for name in batch.bad)
     assert [name.split(": ")[0].split("row ")[1] for name in named] == ["3", "8"]
 

@@ -153,12 +153,6 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
 
 
-def test_accumulation_adds_gradients_of_several_batches(tmp_path: Path) -> None:
-    recipe = read_recipe(write_recipe(tmp_path, batch_size="6\naccumulate = 2"))
-    train(recipe, tmp_path / "run")
-    assert len(curve(tmp_path / "run")) == 12  # 4 epochs of 36 pairs, 12 a step
-
-
 def test_bf16_learns_too(tmp_path: Path) -> None:
     recipe = read_recipe(
         write_recipe(tmp_path, pairs=72, epochs="16", batch_size="24", precision='"bf16"')
@@ -221,3 +215,19 @@ def test_the_golden_curve(tmp_path: Path) -> None:
     losses = [loss for _, loss, *_ in curve(tmp_path / "run")][:10]
     expected = [float(line.split()[1]) for line in golden.read_text().splitlines()]
     assert losses == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_a_run_goes_on_at_another_picture_size(tmp_path: Path, size: int) -> None:
+    """CLIPA: most of a run at a low resolution, its end at the full one."""
+    (tmp_path / "small").mkdir()
+    first = train(read_recipe(write_recipe(tmp_path / "small")), tmp_path / "run")
+    text = write_recipe(tmp_path, epochs="1").read_text(encoding="utf-8")
+    text = text.replace("[16, 16]", f"[{size}, {size}]")
+    text = text.replace("embed_dim = 16", f'embed_dim = 16\ninit = "{first}"')
+    (tmp_path / "recipe.toml").write_text(text, encoding="utf-8")
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    larger = train(recipe, tmp_path / "larger")
+    assert load_checkpoint(larger).config.vision.grid == (size // 4, size // 4)
+    before, after = curve(tmp_path / "run"), curve(tmp_path / "larger")
+    assert after[0][1] < before[0][1]  # it does not begin anew

@@ -61,7 +61,9 @@ def test_concepts_add_up_their_classes(tmp_path: Path) -> None:
     logits = torch.log(torch.tensor([[0.4, 0.1, 0.2, 0.1, 0.1, 0.1]]))
     found = concepts.log_probabilities(logits).exp()[0].tolist()
     assert found == pytest.approx([0.5, 0.3, 0.2, 0.7, 0.4], abs=1e-4)
-    columns, captions = concepts.draw(concepts.log_probabilities(logits), np.random.default_rng(0))
+    columns, captions = concepts.draw(
+        concepts.log_probabilities(logits).exp().mean(dim=0), np.random.default_rng(0)
+    )
     assert sorted(columns.tolist()) == [0, 1, 2, 3, 4]
     assert [list(CONCEPTS)[c] for c in columns] == captions
     with pytest.raises(DataError, match="different teachers"):

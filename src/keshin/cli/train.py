@@ -28,16 +28,19 @@ def train(
     """Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.
 
     A run that was interrupted, even by kill -9 or a power cut, goes on from its last checkpoint
-    with the same command, and computes what it would have computed.
+    with the same command, and computes what it would have computed. Under torchrun the batch is
+    shared by several processes, on one machine or many.
 
     \b
-    Example:
+    Examples:
         keshin train recipes/mini/recipe.toml --output runs/mini
         keshin classify photo.jpg --labels "cat, dog" --model runs/mini/model
+        torchrun --nproc-per-node 8 -m keshin train recipe.toml
     """
     require("torch", extra="train")
     from msgspec.structs import replace
 
+    from keshin.train.distributed import is_first
     from keshin.train.loop import train as run
     from keshin.train.recipe import read_recipe
 
@@ -48,8 +51,9 @@ def train(
     folder = output or Path("runs") / plan.name
     checks = [_zero_shot(check) for check in plan.validate]
     model = run(plan, folder, validators=checks, report=_print, restart=restart)
-    _print_skipped(folder)
-    click.echo(str(model))
+    if is_first():
+        _print_skipped(folder)
+        click.echo(str(model))
 
 
 class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are read once)
@@ -102,9 +106,6 @@ def _print(record: Mapping[str, float | int | str]) -> None:
 
 
 def _print_skipped(folder: Path) -> None:
-    from keshin.train.log import SKIPPED
-
-    skipped = folder / SKIPPED
-    if skipped.exists():
+    for skipped in sorted(folder.glob("skipped*.txt")):
         count = len(skipped.read_text(encoding="utf-8").splitlines())
         click.echo(f"{count} pairs could not be used; they are listed in {skipped}", err=True)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from keshin.core.cache import mark_of
 from keshin.core.config import Config, dump_config, parse_config
+from keshin.core.hashes import sha256_of
 from keshin.core.shapes import expected_shapes, named_shapes
 from keshin.core.tensors import WRITTEN_TYPES, TensorFile, TensorInfo, write_tensors
 from keshin.core.tokenizer import END, START, Tokenizer
@@ -86,12 +87,9 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all three files; reads all of the weights."""
-        digest = hashlib.sha256()
-        for name in FILES:
-            with (self.directory / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+        """SHA-256 over those of all three files; reads all of the weights the first time."""
+        digests = (sha256_of(self.directory / name) for name in FILES)
+        return hashlib.sha256(b"".join(digests)).hexdigest()
 
     @property
     def mark(self) -> str:

@@ -67,11 +67,12 @@ EMBEDDINGS = Kind(
     ("*.sqlite-journal", "*.sqlite"),
 )
 CLASSIFIERS = Kind("classifiers", "class weights of labels", (HEX * 64, f".{HEX * 64}.*.tmp"))
-QUANTISED = Kind("quantised", "weights of the modes of int8", ("*.hash", "*.safetensors", ".*.tmp"))
+QUANTISED = Kind("quantised", "weights of the modes of int8", ("*.safetensors", ".*.tmp"))
+HASHES = Kind("hashes", "hashes of weights", (HEX * 64, f".{HEX * 64}.*.tmp"))
 CONVERTED = Kind(
     "converted",
     "checkpoints made of other projects' files, pulled ones too",
     # The fact sheet first: without it the rest counts for nothing.
     ("*/keshin.json", "*/model.safetensors", "*/tokenizer.json", "*/*.tmp"),
 )
-KINDS = {kind.name: kind for kind in (EMBEDDINGS, CLASSIFIERS, QUANTISED, CONVERTED)}
+KINDS = {kind.name: kind for kind in (EMBEDDINGS, CLASSIFIERS, QUANTISED, HASHES, CONVERTED)}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +33,6 @@ def cache_key(weights: str, graph: bytes, mode: str) -> str:
     """The name of what is made from these weights (a hash) and this graph."""
     facts = repr((FORMAT, __version__, weights, mode)).encode()
     return hashlib.sha256(facts + graph).hexdigest()[:40]
-
-
-def weights_hash(path: Path, folder: Path | None) -> str:
-    """SHA-256 of a file of weights. It is remembered for as long as the file is left alone."""
-    state = path.stat()
-    facts = (str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:40]
-    note = None if folder is None else folder / f"{name}.hash"
-    if note is not None:
-        with suppress(OSError, UnicodeDecodeError):
-            text = note.read_text(encoding="ascii")
-            if len(text) == 64:
-                return text
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if note is not None:
-        with suppress(OSError):  # a note only: without it the file is read again
-            note.parent.mkdir(parents=True, exist_ok=True)
-            with whole(note) as scratch:
-                scratch.write_text(found, encoding="ascii")
-    return found
 
 
 def cached(folder: Path | None, key: str, make: Callable[[], dict[str, Array]]) -> Arrays:

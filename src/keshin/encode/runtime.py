@@ -19,6 +19,7 @@ import onnxruntime as ort
 from onnx import ModelProto, TensorProto
 
 from keshin.core.checkpoint import Checkpoint
+from keshin.core.hashes import sha256_of
 from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.blocks import EXACT
 from keshin.encode.encoder import Encoder, FloatArray, IntArray
@@ -27,7 +28,7 @@ from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
 from keshin.encode.prefix_tree import PrefixTree
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
-from keshin.encode.quantized_cache import cache_key, cached, weights_hash
+from keshin.encode.quantized_cache import cache_key, cached
 from keshin.errors import KeshinError
 
 CPU = "CPUExecutionProvider"
@@ -107,9 +108,8 @@ class OnnxTowers:
         if self.mode == "fp32":
             return self._session(run(checkpoint.config, tensors, EXACT), {})
         exact = build(checkpoint.config, tensors, EXACT)
-        key = cache_key(
-            weights_hash(tensors.path, self.cache), exact.SerializeToString(), self.mode
-        )
+        weights = sha256_of(tensors.path).hex()
+        key = cache_key(weights, exact.SerializeToString(), self.mode)
         inputs = sample_inputs(checkpoint.config)[tower]
 
         def make() -> dict[str, Array]:

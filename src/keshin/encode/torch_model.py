@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from keshin.core.config import Config
 from keshin.encode.torch_blocks import Transformer
 from keshin.encode.torch_text import TEXT, PostNormTransformer
-from keshin.encode.torch_vision import VISION
+from keshin.encode.torch_vision import VISION, PatchDropout
 
 
 class CLIP(nn.Module):
@@ -43,6 +43,13 @@ class CLIP(nn.Module):
         for module in self.modules():
             if isinstance(module, Transformer | PostNormTransformer):
                 module.recompute = on
+
+    def leave_out_patches(self, share: float) -> bool:
+        """Leave out a share of the patches while training; whether the image tower has patches."""
+        found = [m for m in self.modules() if isinstance(m, PatchDropout)]
+        for module in found:
+            module.share = share
+        return bool(found)
 
     def image_features(self, pictures: Tensor) -> Tensor:
         """(B, 3, h, w) preprocessed pictures -> (B, E), not normalised."""

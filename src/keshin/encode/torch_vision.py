@@ -23,6 +23,22 @@ from keshin.core.config import (
 from keshin.encode.torch_blocks import SelfAttention, Transformer, mlp
 
 
+class PatchDropout(nn.Module):
+    """Leaves out a random share of each picture's patches while training (FLIP, Li et al. 2023)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = 0.0  # set by the trainer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L', D), L' = L x (1 - share), at least 1."""
+        if not (self.training and self.share):
+            return x
+        kept = max(1, round(x.shape[1] * (1 - self.share)))
+        chosen = torch.rand(x.shape[:2], device=x.device).topk(kept, dim=1).indices
+        return x.gather(1, chosen[..., None].expand(-1, -1, x.shape[2]))
+
+
 class VisionTransformerTower(nn.Module):
     """ViT: (B, 3, h, w) pictures -> (B, E) features, not normalised."""
 
@@ -35,6 +51,7 @@ class VisionTransformerTower(nn.Module):
         self.positional_embedding = nn.Parameter(
             width**-0.5 * torch.randn(rows * columns + 1, width)
         )
+        self.dropout = PatchDropout()
         self.ln_pre = nn.LayerNorm(width, eps=eps)
         self.transformer = Transformer(facts, causal=False)
         self.ln_post = nn.LayerNorm(width, eps=eps)
@@ -43,8 +60,9 @@ class VisionTransformerTower(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
-        first = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
-        x = torch.cat([first, x], dim=1) + self.positional_embedding.to(x.dtype)
+        positions = self.positional_embedding.to(x.dtype)
+        first = (self.class_embedding.to(x.dtype) + positions[0]).expand(x.shape[0], 1, -1)
+        x = torch.cat([first, self.dropout(x + positions[1:])], dim=1)
         x = self.transformer(self.ln_pre(x))
         return cast(Tensor, self.ln_post(x[:, 0]) @ self.proj)
 
@@ -76,6 +94,7 @@ class PooledVisionTransformerTower(nn.Module):
         width = facts.width
         self.conv1 = nn.Conv2d(3, width, facts.patch_size, facts.patch_size)
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(rows * columns, width))
+        self.dropout = PatchDropout()
         self.transformer = Transformer(facts, causal=False)
         self.ln_post = nn.LayerNorm(width, eps=facts.layer_norm_eps)
         self.attnpool = ProbePool(facts)
@@ -83,7 +102,7 @@ class PooledVisionTransformerTower(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = self.transformer(x + self.positional_embedding.to(x.dtype))
+        x = self.transformer(self.dropout(x + self.positional_embedding.to(x.dtype)))
         return cast(Tensor, self.attnpool(self.ln_post(x)))
 
 

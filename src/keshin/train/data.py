@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from keshin.core.pictures import open_picture, to_rgb
 from keshin.core.scripts import in_japanese_script
 from keshin.errors import DataError, PictureError
+from keshin.train.distributed import ALONE, World
+from keshin.train.matching import Identities, identity
 from keshin.train.pairs import Pair, Pairs, open_source
 from keshin.train.recipe import AugmentPart, DistillPart, Recipe, Source
 
@@ -36,9 +38,12 @@ class Item:
     """One training pair as drawn, or why it could not be."""
 
     pixels: npt.NDArray[np.uint8] | None
-    caption: str
-    listed: tuple[str, ...]
-    source: int
+    text: str
+    """The caption in its template."""
+    drawn: int
+    """The caption's identity; see ``matching``."""
+    listed: tuple[int, ...]
+    """Those of all captions of the pair."""
     teacher: npt.NDArray[np.float16] | None
     error: str | None = None
 
@@ -48,9 +53,10 @@ class Batch:
     """Pictures (B, 3, h, w) uint8 with their captions."""
 
     pixels: Tensor
-    captions: list[str]
-    listed: list[tuple[str, ...]]
-    sources: list[int]
+    texts: list[str]
+    drawn: Identities
+    """(B,) the captions' identities."""
+    listed: list[Identities]
     teacher: Tensor | None
     """(K, classes) logits of the pictures that have a teacher."""
     taught: Tensor
@@ -64,13 +70,23 @@ def epoch_length(sizes: Sequence[tuple[int, float]]) -> int:
 
 
 class Stream(Sampler[list[Place]]):
-    """The places of each batch, from ``start`` batches on, epoch after epoch."""
+    """The places of each batch, from ``start`` batches on, epoch after epoch.
+
+    Every process walks the same order, and takes its part of each batch.
+    """
 
     def __init__(
-        self, sizes: Sequence[tuple[int, float]], batch_size: int, seed: int, start: int, stop: int
+        self,
+        sizes: Sequence[tuple[int, float]],
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+        world: World = ALONE,
     ) -> None:
         self.sizes, self.batch_size, self.seed = sizes, batch_size, seed
         self.start, self.stop = start, stop
+        self.part = world.slice(batch_size)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -91,7 +107,9 @@ class Stream(Sampler[list[Place]]):
         current, order = -1, list[Place]()
         for batch in range(self.start, self.stop):
             places = []
-            for position in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+            for position in range(batch * self.batch_size, (batch + 1) * self.batch_size)[
+                self.part
+            ]:
                 if position // length != current:
                     current = position // length
                     order = self.epoch(current)
@@ -106,6 +124,7 @@ class Pool(Dataset[Item]):
         self.parts: list[tuple[Source, Pairs]] = [(s, open_source(s)) for s in recipe.data.sources]
         self.seed = recipe.run.seed
         self.augment = recipe.augment
+        self.listed = recipe.loss.positives == "listed"
         self.size = recipe.model.preprocess.size
 
     @property
@@ -122,7 +141,7 @@ class Pool(Dataset[Item]):
 
     def __getitem__(self, place: Place) -> Item:
         epoch, number, row, again = place
-        _, pairs = self.parts[number]
+        source, pairs = self.parts[number]
         rng = np.random.default_rng((self.seed, epoch, number, row, again))
         try:
             pair = pairs[row]
@@ -130,8 +149,11 @@ class Pool(Dataset[Item]):
                 raise DataError("it has no caption")
             pixels = augmented(pair.picture, self.size, self.augment, rng)
         except (PictureError, DataError, OSError) as error:
-            return Item(None, "", (), number, None, f"{pairs.name(row)}: {error}")
-        return Item(pixels, draw_caption(pair, rng), pair.captions, number, pair.teacher)
+            return Item(None, "", 0, (), None, f"{pairs.name(row)}: {error}")
+        drawn = draw_caption(pair, rng)
+        text = fill_template(drawn, source, rng)
+        listed = tuple(map(identity, pair.captions)) if self.listed else ()
+        return Item(pixels, text, identity(drawn), listed, pair.teacher)
 
 
 def draw_caption(pair: Pair, rng: np.random.Generator) -> str:
@@ -197,18 +219,20 @@ def collate(items: Sequence[Item], size: tuple[int, int]) -> Batch:
     teacher = np.array([good[row].teacher for row in rows]) if rows else None
     return Batch(
         pixels=torch.from_numpy(pixels),
-        captions=[item.caption for item in good],
-        listed=[item.listed for item in good],
-        sources=[item.source for item in good],
+        texts=[item.text for item in good],
+        drawn=np.array([item.drawn for item in good], np.int64),
+        listed=[np.array(item.listed, np.int64) for item in good],
         teacher=None if teacher is None else torch.from_numpy(teacher),
         taught=torch.tensor(rows, dtype=torch.long),
         bad=[item.error for item in items if item.error is not None],
     )
 
 
-def batches(pool: Pool, recipe: Recipe, start: int, stop: int) -> DataLoader[Item]:
-    """A loader of the ``Batch`` numbers ``start`` to ``stop``."""
-    stream = Stream(pool.sizes, recipe.optim.batch_size, recipe.run.seed, start, stop)
+def batches(
+    pool: Pool, recipe: Recipe, start: int, stop: int, world: World = ALONE
+) -> DataLoader[Item]:
+    """A loader of this process's part of the ``Batch`` numbers ``start`` to ``stop``."""
+    stream = Stream(pool.sizes, recipe.optim.batch_size, recipe.run.seed, start, stop, world)
     return DataLoader(
         pool,
         batch_sampler=stream,

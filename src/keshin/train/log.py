@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from keshin.train.data import Batch
 
 Record = Mapping[str, float | int | str]
-METRICS, SKIPPED = "metrics.jsonl", "skipped.txt"
+METRICS = "metrics.jsonl"
 
 
 class Clock:
@@ -47,13 +47,17 @@ def write(path: Path, record: Record) -> None:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def note_skipped(path: Path, parts: Sequence[Batch]) -> None:
-    """Add the pairs of these batches that could not be used, each once."""
-    bad = [name for part in parts for name in part.bad]
-    if bad:
+def skipped(rank: int = 0) -> str:
+    """The file in which a process lists the pairs that could not be used."""
+    return f"skipped-{rank}.txt" if rank else "skipped.txt"
+
+
+def note_skipped(path: Path, batch: Batch) -> None:
+    """Add the pairs of this batch that could not be used, each once."""
+    if batch.bad:
         known = set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{name}\n" for name in dict.fromkeys(bad) if name not in known)
+            file.writelines(f"{name}\n" for name in dict.fromkeys(batch.bad) if name not in known)
 
 
 def trim(path: Path, step: int) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from keshin.encode.encoder import Encoder
 from keshin.train.data import batches
-from keshin.train.log import METRICS, SKIPPED, Clock, Record, note_skipped, trim, write
+from keshin.train.distributed import World
+from keshin.train.distributed import world as connected
+from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
 from keshin.train.recipe import Recipe
 from keshin.train.run import Run, encoder, export, prepare
 from keshin.train.state import STATE, load_state, save_state
@@ -22,25 +24,48 @@ Report = Callable[[Record], None]
 Validator = Callable[[Encoder], Iterable[tuple[str, float]]]
 
 
+def _silent(record: Record) -> None:
+    del record
+
+
 def train(
     recipe: Recipe,
     output: Path,
     *,
     validators: Sequence[Validator] = (),
-    report: Report = lambda record: None,
+    report: Report = _silent,
     restart: bool = False,
 ) -> Path:
     """Run a recipe to its end, from the last checkpoint in ``output`` if there is one.
 
+    Where ``torchrun`` started several processes, each computes its part of every batch, and the
+    first one writes, reports and validates; ``output`` is a folder that all of them see.
+
     Returns the folder of the finished checkpoint, ``output/model``. Raises ``TrainingError`` if the
     loss is not finite, ``DataError`` and ``RecipeError`` for what cannot be used.
     """
+    with connected() as world:
+        return _train(
+            recipe, output, validators, report if world.first else _silent, restart, world
+        )
+
+
+def _train(
+    recipe: Recipe,
+    output: Path,
+    validators: Sequence[Validator],
+    report: Report,
+    restart: bool,
+    world: World,
+) -> Path:
     output.mkdir(parents=True, exist_ok=True)
-    if restart:
+    if restart and world.first:
         (output / STATE).unlink(missing_ok=True)
-    run = prepare(recipe, output)
+    world.wait()
+    run = prepare(recipe, output, world)
     resumed = load_state(output, run.state, recipe)
-    trim(output / METRICS, run.state.step)
+    if world.first:
+        trim(output / METRICS, run.state.step)
     report(
         {
             "event": "resume" if resumed else "start",
@@ -50,42 +75,44 @@ def train(
             "parameters": sum(p.numel() for p in run.state.model.parameters()),
             "chance_loss": math.log(recipe.optim.batch_size),
             "device": str(run.device),
+            "processes": world.size,
         }
     )
     _loop(run, validators, report)
-    return export(run)
+    model = export(run)
+    world.wait()
+    return model
 
 
 def _loop(run: Run, validators: Sequence[Validator], report: Report) -> None:
-    recipe, state = run.recipe, run.state
-    accumulate = recipe.optim.accumulate
-    loader = batches(run.pool, recipe, state.step * accumulate, run.steps * accumulate)
+    recipe, state, first = run.recipe, run.state, run.world.first
+    loader = batches(run.pool, recipe, state.step, run.steps, run.world)
     every = recipe.run.validate_every or max(
         1, math.ceil(run.steps / math.ceil(recipe.optim.epochs))
     )
 
     def note(record: Record) -> None:
-        write(run.output / METRICS, record)
-        report(record)
+        if first:
+            write(run.output / METRICS, record)
+            report(record)
 
     clock = Clock()
-    stream = iter(loader)
-    while state.step < run.steps:
-        parts = [next(stream) for _ in range(accumulate)]
+    for batch in loader:
         clock.data_ready()
-        note_skipped(run.output / SKIPPED, parts)
-        record = take_step(run, parts)
-        clock.step_done(sum(len(part.captions) for part in parts))
+        note_skipped(run.output / skipped(run.world.rank), batch)
+        record = take_step(run, batch)
+        clock.step_done(recipe.optim.batch_size)
         last = state.step == run.steps
         if state.step % recipe.run.log_every == 0 or last:
             note(record | clock.rates(run.steps - state.step))
         if state.step % recipe.run.checkpoint_every == 0 or last:
-            save_state(run.output, state, recipe)
+            save_state(run.output, state, recipe, run.world)
         if validators and (state.step % every == 0 or last):
             note(_validate(run, validators))
 
 
 def _validate(run: Run, validators: Sequence[Validator]) -> dict[str, float | int | str]:
     view = encoder(run)
-    found = {name: value for validator in validators for name, value in validator(view)}
+    asked = validators if run.world.first else ()
+    found = {name: value for validator in asked for name, value in validator(view)}
     return {"event": "validation", "step": run.state.step, **found}

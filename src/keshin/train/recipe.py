@@ -77,6 +77,8 @@ class AugmentPart(Facts, frozen=True):
     colour: NonNegative = 0.0
     """Brightness, contrast and saturation change by up to this share."""
     grey: Share = 0.0
+    patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
+    """Share of a picture's patches that a ViT does not see (FLIP); finish a run without."""
 
 
 class LossPart(Facts, frozen=True):
@@ -111,9 +113,11 @@ class OptimPart(Facts, frozen=True):
     """AdamW, its schedule and how long it runs."""
 
     batch_size: Positive
+    """Pairs of one step, over all processes."""
     epochs: Annotated[float, msgspec.Meta(gt=0.0)]
-    accumulate: Positive = 1
-    """Batches whose gradients are added for one step. This adds no negatives."""
+    micro_batch: Count = 0
+    """Pairs that the towers of one process see at once, to save memory; 0: its whole part of the
+    batch. The loss is that of the whole batch all the same (gradient caching)."""
     learning_rate: float = 5e-4
     warmup: Count = 2000
     weight_decay: NonNegative = 0.2
@@ -140,6 +144,9 @@ class RunPart(Facts, frozen=True):
     """Steps between validations; 0: only at the end of each epoch."""
     export: Literal["fp32", "fp16"] = "fp32"
     """How the matrices of the finished checkpoint are stored."""
+    shard: bool = False
+    """Cut weights, gradients and optimiser state into pieces over the processes (FSDP2), for towers
+    that one device cannot hold."""
     recompute: bool = False
     """Recompute the blocks of the Transformers in the backward pass, to save memory."""
 

@@ -7,22 +7,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from msgspec.structs import replace
+from torch import Tensor, nn
 
 from keshin.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from keshin.core.config import FORMAT, Config
+from keshin.core.foreign.positions import fit_positions
 from keshin.core.tokenizer import Tokenizer
 from keshin.encode.encoder import Encoder
 from keshin.encode.torch_model import CLIP
 from keshin.encode.torch_towers import TorchTowers, best_device, load_model, to_tensors
 from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
+from keshin.train.distributed import ALONE, World
 from keshin.train.optim import WeightAverage, make_optimizer
+from keshin.train.passes import Towers, shared
 from keshin.train.recipe import Recipe
+from keshin.train.sharding import whole
 from keshin.train.state import State
 from keshin.train.teacher import Concepts
 
 MODEL = "model"
+PICTURE_POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
 
 
 @dataclass
@@ -37,16 +43,19 @@ class Run:
     concepts: Concepts | None
     device: torch.device
     state: State
+    towers: nn.Module
+    """The trained parameters as ``passes.Towers``, wrapped where several processes share them."""
+    world: World = ALONE
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         optim = self.recipe.optim
         pairs = optim.epochs * epoch_length(self.pool.sizes)
-        return max(1, int(pairs / (optim.batch_size * optim.accumulate)))
+        return max(1, int(pairs / optim.batch_size))
 
 
-def prepare(recipe: Recipe, output: Path) -> Run:
+def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     """Open the data, learn or load the tokenizer, make the model and the optimiser."""
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
@@ -69,18 +78,30 @@ def prepare(recipe: Recipe, output: Path) -> Run:
     )
     named = recipe.run.device
     device = torch.device(best_device() if named == "auto" else named)
+    if device.type == "cuda" and world.size > 1:
+        device = torch.device("cuda", world.local)
     model = CLIP(config) if start is None else _started(config, start)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.
+    order = torch.contiguous_format if recipe.run.shard else torch.channels_last
+    model = model.to(device, memory_format=order)  # type: ignore[call-overload]
     if recipe.run.recompute:
         model.recompute()
-    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
+    if recipe.augment.patch_dropout and not model.leave_out_patches(recipe.augment.patch_dropout):
+        raise RecipeError(
+            f"augment.patch_dropout is {recipe.augment.patch_dropout}, but this image tower "
+            f"({config.vision.__struct_config__.tag}) has no patches to leave out. Set it to 0."
+        )
     concepts = Concepts(recipe.distill) if recipe.distill else None
     head = None
     if concepts is not None and concepts.recipe.head:
         head = nn.Linear(config.embed_dim, concepts.classes).to(device)
-    trained = [*model.parameters(), *(head.parameters() if head is not None else ())]
-    state = State(model, make_optimizer(trained, recipe.optim), average, head)
-    return Run(recipe, output, pool, tokenizer, config, concepts, device, state)
+    # Recomputation must meet the same kernel again, and it happens outside of the forward pass.
+    plain = device.type == "cpu" and not recipe.run.recompute
+    both = Towers(model, head, plain=plain)
+    towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
+    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
+    state = State(model, make_optimizer(both.parameters(), recipe.optim), average, head)
+    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
 
 
 def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
@@ -92,38 +113,65 @@ def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
 
 
 def _started(config: Config, start: Checkpoint) -> CLIP:
-    """The model of a checkpoint that has the recipe's towers."""
-    if (config.vision, config.text, config.embed_dim) != (
-        start.config.vision,
-        start.config.text,
-        start.config.embed_dim,
-    ):
+    """The model of a checkpoint that has the recipe's towers, but perhaps another picture size."""
+    wanted, found = (
+        (c.embed_dim, c.text, replace(c.vision, image_size=config.vision.image_size))
+        for c in (config, start.config)
+    )
+    if wanted != found:
         raise RecipeError(
             f"{start.directory} holds other towers than the recipe's [model]. Copy vision, text "
-            "and embed_dim from its keshin.json, or leave out model.init."
+            "and embed_dim from its keshin.json (image_size may differ), or leave out model.init."
         )
-    return load_model(start)
+    if config.vision.image_size == start.config.vision.image_size:
+        return load_model(start)
+    model = CLIP(config)
+    state = load_model(start).state_dict()
+    for name, value in model.state_dict().items():
+        if name.endswith(PICTURE_POSITIONS) and name in state:
+            state[name] = _resized(state[name], value, config.vision.grid, str(start.directory))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _resized(positions: Tensor, like: Tensor, grid: tuple[int, int], origin: str) -> Tensor:
+    """Picture positions for another grid, with or without one for the class token."""
+    values = positions.numpy()
+    first = len(like) - grid[0] * grid[1]
+    if not first:
+        values = np.concatenate([values[:1], values])
+    fitted = fit_positions(values, grid, origin=origin)
+    return torch.from_numpy(fitted if first else fitted[1:])
 
 
 def averaged(run: Run) -> CLIP:
-    """The model whose weights are the moving average, or the model itself without one."""
-    if run.state.average is None:
+    """The model whose weights are the moving average, or the model itself without one.
+
+    Called by all processes; the weights are whole.
+    """
+    average = run.state.average
+    if average is None and not run.recipe.run.shard:
         return run.state.model
+    tensors = run.state.model.state_dict() if average is None else average.tensors
     model = CLIP(run.config).to(run.device)
-    model.load_state_dict(run.state.average.tensors)
+    model.load_state_dict(whole(tensors))
     return model
 
 
 def encoder(run: Run) -> Encoder:
-    """The model as it stands, in evaluation mode, for validators."""
+    """The model as it stands, in evaluation mode, for validators; called by all processes."""
     model = averaged(run).eval()
     scale = float(model.logit_scale.detach().exp())
-    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale)
+    bias = float(model.logit_bias.detach()) if run.config.score.kind == "sigmoid" else 0.0
+    return Encoder(run.config, run.tokenizer, TorchTowers(model, run.device), scale, bias)
 
 
 def export(run: Run) -> Path:
-    """Write the finished checkpoint to ``output/model``."""
+    """Write the finished checkpoint to ``output/model``; called by all processes."""
+    folder = run.output / MODEL
     tensors = to_tensors(averaged(run))
+    if not run.world.first:
+        return folder
     if run.recipe.run.export == "fp16":
         tensors = {n: t.astype(np.float16) if t.ndim >= 2 else t for n, t in tensors.items()}
-    return save_checkpoint(run.output / MODEL, run.config, tensors, run.tokenizer)
+    return save_checkpoint(folder, run.config, tensors, run.tokenizer)

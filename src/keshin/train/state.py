@@ -16,15 +16,18 @@ from torch import nn
 
 from keshin.encode.torch_model import CLIP
 from keshin.errors import TrainingError
+from keshin.train.distributed import ALONE, World
 from keshin.train.optim import WeightAverage
 from keshin.train.recipe import Recipe
+from keshin.train.sharding import cut_all, cut_states, whole
 
 STATE = "state.pt"
 
 
 @dataclass
 class State:
-    """The moving parts of a run. The data position is the step: see ``data.Stream``."""
+    """The moving parts of a run. The data position is the step: see ``data.Stream``; so is the
+    state of all randomness: see ``passes``."""
 
     model: CLIP
     optimizer: torch.optim.Optimizer
@@ -48,17 +51,21 @@ def digest(recipe: Recipe) -> str:
     return hashlib.sha256(msgspec.json.encode([computed, seed], order="deterministic")).hexdigest()
 
 
-def save_state(folder: Path, state: State, recipe: Recipe) -> None:
-    """Write ``state.pt``: a temporary file, flushed to the disk, then renamed."""
+def save_state(folder: Path, state: State, recipe: Recipe, world: World = ALONE) -> None:
+    """Write ``state.pt``: a temporary file, flushed to the disk, then renamed.
+
+    All processes call it, since each may hold a piece of what is written; the first one writes.
+    """
     values = {
         "recipe": digest(recipe),
         "step": state.step,
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "average": state.average.tensors if state.average else None,
-        "head": state.head.state_dict() if state.head is not None else None,
-        "random": torch.get_rng_state(),
+        "model": whole(state.model.state_dict()),
+        "optimizer": whole(state.optimizer.state_dict()),
+        "average": whole(state.average.tensors) if state.average else None,
+        "head": whole(state.head.state_dict()) if state.head is not None else None,
     }
+    if not world.first:
+        return
     temporary = folder / f"{STATE}.tmp"
     try:
         with temporary.open("wb") as file:
@@ -90,12 +97,12 @@ def load_state(folder: Path, state: State, recipe: Recipe) -> bool:
             f"{path} was written by another recipe. Choose another output folder, restore the "
             "recipe, or start anew with --restart."
         )
-    state.model.load_state_dict(values["model"])
-    state.optimizer.load_state_dict(values["optimizer"])
+    own = state.model.state_dict()
+    state.model.load_state_dict(cut_all(values["model"], own))
+    state.optimizer.load_state_dict(cut_states(values["optimizer"], state.optimizer))
     if state.average is not None:
-        state.average.tensors = values["average"]
+        state.average.tensors = cut_all(values["average"], own)
     if state.head is not None:
-        state.head.load_state_dict(values["head"])
-    torch.set_rng_state(values["random"])
+        state.head.load_state_dict(cut_all(values["head"], state.head.state_dict()))
     state.step = values["step"]
     return True

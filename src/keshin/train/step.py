@@ -1,52 +1,36 @@
-"""One optimiser step: batches to losses to gradients."""
+"""One optimiser step: a batch to features to losses to gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from keshin.errors import DataError, TrainingError
-from keshin.train.data import Batch, epoch_length, fill_template
-from keshin.train.log import SKIPPED
-from keshin.train.loss import contrastive, distillation, match
+from keshin.train.data import Batch, epoch_length
+from keshin.train.log import skipped
+from keshin.train.loss import contrastive, distillation, sigmoid
+from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
+from keshin.train.passes import Features, Part, Passes, split, text_groups
 from keshin.train.run import Run
-
-TEXT_GROUP = 96
-"""Captions of similar length that are encoded together."""
+from keshin.train.sharding import clip
 
 
-def take_step(run: Run, parts: Sequence[Batch]) -> dict[str, float | int | str]:
-    """One optimiser step over the given batches; returns the record of the log."""
+def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
+    """One optimiser step over a batch; returns the record of the log."""
     recipe, state = run.recipe, run.state
     rate = learning_rate(state.step, run.steps, recipe.optim)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    if not any(part.captions for part in parts):
-        raise DataError(
-            f"Step {state.step}: none of its {sum(len(part.bad) for part in parts)} pairs could be "
-            f"used. {run.output / SKIPPED} says why, for each."
-        )
     state.model.train()
-    rng = np.random.default_rng((recipe.run.seed, 1 << 40, state.step))
-    totals = dict[str, float]()
-    for part in parts:
-        if len(part.captions) < 2:  # nothing to tell apart
-            continue
-        losses = _losses(run, part, rng)
-        loss = torch.stack(list(losses.values())).sum()
-        (loss / len(parts)).backward()  # type: ignore[no-untyped-call]
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(parts)
+    totals = _gradients(run, batch)
     limit = recipe.optim.max_grad_norm or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(list(state.parameters()), limit))
+    norm = clip(state.parameters(), limit, run.world)
     if not math.isfinite(norm) or not all(map(math.isfinite, totals.values())):
         raise TrainingError(
             f"Step {state.step}: the loss ({totals}) or the gradient norm ({norm}) is not finite. "
@@ -61,7 +45,7 @@ def take_step(run: Run, parts: Sequence[Batch]) -> dict[str, float | int | str]:
     if state.average is not None:
         state.average.update(state.model, state.step)
     state.step += 1
-    pairs = state.step * recipe.optim.batch_size * recipe.optim.accumulate
+    pairs = state.step * recipe.optim.batch_size
     return {
         "step": state.step,
         "epoch": pairs / epoch_length(run.pool.sizes),
@@ -73,61 +57,108 @@ def take_step(run: Run, parts: Sequence[Batch]) -> dict[str, float | int | str]:
     }
 
 
-def _losses(run: Run, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-    """The named losses of one batch."""
-    recipe, model = run.recipe, run.state.model
-    captions, targets = match(batch.captions, batch.listed, recipe.loss.positives)
-    source_of = dict(zip(batch.captions, batch.sources, strict=True))
-    texts = [fill_template(c, run.pool.parts[source_of[c]][0], rng) for c in captions]
-    teacher = None
-    if run.concepts is not None and batch.teacher is not None:
-        seen = run.concepts.log_probabilities(batch.teacher)
-        columns, more = run.concepts.draw(seen, rng)
-        teacher = seen[:, columns]
-        texts += more
-    facts = run.config.preprocess
-    mean, std = (torch.tensor(v, device=run.device).view(3, 1, 1) for v in (facts.mean, facts.std))
-    pixels = (batch.pixels.to(run.device).float() / 255 - mean) / std
-    with autocast(recipe.run.precision, run.device):
-        pictures = model.image_features(pixels.contiguous(memory_format=torch.channels_last))
-        vectors = _text_features(run, texts)
-    pictures = pictures.float()
-    images, vectors = F.normalize(pictures, dim=-1), F.normalize(vectors.float(), dim=-1)
-    scale, count = model.logit_scale.exp(), len(captions)
-    losses = {"loss": contrastive(images, vectors[:count], scale, targets.to(run.device))}
-    if recipe.distill is not None and teacher is not None:
-        taught = images[batch.taught.to(run.device)]
-        losses["distill"] = recipe.distill.weight * distillation(
-            taught, vectors[count:], scale, teacher.to(run.device), recipe.distill.temperature
+def _gradients(run: Run, batch: Batch) -> dict[str, float]:
+    """Add the gradients of one batch to the parameters; the named losses."""
+    recipe, world = run.recipe, run.world
+    good = int(world.sum(torch.tensor(len(batch.texts), device=run.device)))
+    if not good:
+        raise DataError(
+            f"Step {run.state.step}: none of its {recipe.optim.batch_size} pairs could be used. "
+            f"{run.output / skipped(world.rank)} says why, for each."
         )
-    if recipe.distill is not None and run.state.head is not None and batch.teacher is not None:
-        guesses = run.state.head(pictures[batch.taught.to(run.device)])
+    rows, targets = match(batch.drawn, batch.listed, recipe.loss.positives, world, run.device)
+    texts = [batch.texts[row] for row in rows]
+    seen, concepts = _draw_concepts(run, batch)
+    passes = Passes(
+        run.towers,
+        _parts(run, batch, texts + concepts),
+        seeds=(recipe.run.seed, run.state.step, world.rank),
+        within=partial(autocast, recipe.run.precision, run.device),
+        world=world,
+    )
+    features = passes.features()
+    losses = _losses(run, batch, features, targets.to(run.device), seen, len(texts))
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    passes.backward(features)
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def _parts(run: Run, batch: Batch, texts: list[str]) -> list[Part]:
+    """What the towers see at once."""
+    tokens, facts = run.tokenizer(texts), run.config.text
+    # A tower that may not be trimmed sees the same padding as in ``Encoder.encode_texts``.
+    ids = tokens.ids if facts.trims else tokens.pad_to(facts.context_length)
+    micro = run.recipe.optim.micro_batch or len(batch.pixels)
+    count = max(1, math.ceil(len(batch.pixels) / max(1, micro)))
+    prepare = run.config.preprocess
+    mean, std = (
+        torch.tensor(v, device=run.device).view(3, 1, 1) for v in (prepare.mean, prepare.std)
+    )
+
+    def pixels(rows: slice) -> Tensor:
+        values = (batch.pixels[rows].to(run.device).float() / 255 - mean) / std
+        return values.contiguous(memory_format=torch.channels_last)
+
+    parts = []
+    for pictures, some in zip(
+        split(len(batch.pixels), count), split(len(texts), count), strict=True
+    ):
+        groups, order = text_groups(
+            ids[some], tokens.ends[some], tokens.lengths[some], facts.trims, run.device
+        )
+        parts.append(Part(pictures, some, partial(pixels, pictures), groups, order))
+    return parts
+
+
+def _draw_concepts(run: Run, batch: Batch) -> tuple[Tensor | None, list[str]]:
+    """The teacher's log-probabilities of the concepts of this step, and a caption for each.
+
+    Every process draws the same concepts, by what the teacher sees in the whole batch.
+    """
+    concepts, world = run.concepts, run.world
+    if concepts is None:
+        return None, []
+    taught = batch.teacher if batch.teacher is not None else torch.empty(0, concepts.classes)
+    seen = concepts.log_probabilities(taught)
+    total = world.sum(torch.cat([seen.exp().sum(dim=0), torch.tensor([float(len(seen))])]))
+    if not total[-1]:
+        return None, []
+    rng = np.random.default_rng((run.recipe.run.seed, 1 << 40, run.state.step))
+    columns, captions = concepts.draw(total[:-1] / total[-1], rng)
+    return seen[:, columns], captions
+
+
+def _losses(
+    run: Run, batch: Batch, features: Features, targets: Targets, seen: Tensor | None, count: int
+) -> dict[str, Tensor]:
+    """The named losses of one batch, from the features of its pictures and texts."""
+    world, distill = run.world, run.recipe.distill
+    images = F.normalize(features["pictures"], dim=-1)
+    vectors = F.normalize(features["texts"], dim=-1)
+    scale = features["scale"]
+    if "bias" in features:
+        loss = sigmoid(images, vectors[:count], scale, features["bias"], targets, world)
+    else:
+        loss = contrastive(images, vectors[:count], scale, targets, world)
+    losses = {"loss": loss}
+    if distill is None or seen is None:
+        return losses
+    rows = batch.taught.to(run.device)
+    taught = world.sum(torch.tensor(float(len(rows)), device=run.device))
+    each = distillation(
+        images[rows], vectors[count:], scale, seen.to(run.device), distill.temperature
+    )
+    losses["distill"] = distill.weight * _shared_sum(each.sum() / taught, run)
+    if "guesses" in features and batch.teacher is not None:
         said = torch.softmax(batch.teacher.to(run.device).float(), dim=1)
-        losses["head"] = recipe.distill.head * F.cross_entropy(guesses, said)
+        each = F.cross_entropy(features["guesses"][rows], said, reduction="none")
+        losses["head"] = distill.head * _shared_sum(each.sum() / taught, run)
     return losses
 
 
-def _text_features(run: Run, texts: list[str]) -> Tensor:
-    """(T, E) features, in groups of similar length; a tower that may not be trimmed sees the same
-    padding as in ``Encoder.encode_texts``.
-    """
-    tokens, facts = run.tokenizer(texts), run.config.text
-    padded = tokens.ids if facts.trims else tokens.pad_to(facts.context_length)
-    order = np.argsort(tokens.lengths, kind="stable")
-    groups = np.array_split(order, max(1, len(texts) // TEXT_GROUP))
-    # Captions are short: on a processor plain products beat the fused attention (decisions.md).
-    # Recomputation must meet the same kernel again, and it happens outside of this function.
-    short = run.device.type == "cpu" and not run.recipe.run.recompute
-    plain = sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
-    rows = []
-    with plain:
-        for group in groups:
-            length = int(tokens.lengths[group].max()) if facts.trims else facts.context_length
-            ids = torch.from_numpy(padded[group, :length]).to(run.device)
-            ends = torch.from_numpy(tokens.ends[group]).to(run.device)
-            rows.append(run.state.model.text_features(ids, ends))
-    back = torch.from_numpy(np.argsort(np.concatenate(groups))).to(run.device)
-    return torch.cat(rows)[back]
+def _shared_sum(part: Tensor, run: Run) -> Tensor:
+    """The value over all processes, with the gradient of this one's part."""
+    return part + (run.world.sum(part.detach()) - part.detach())
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -48,13 +48,14 @@ class Concepts:
             )
         return torch.log(torch.softmax(logits.float(), dim=1) @ self.members + self.recipe.floor)
 
-    def draw(self, log_probabilities: Tensor, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+    def draw(self, seen: Tensor, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Columns of the drawn concepts and a caption for each.
 
-        Half by what the teacher sees in this batch, half evenly; without repeats.
+        ``seen`` (concepts,) is how likely the teacher takes each to be in this batch. Half are
+        drawn by it, half evenly; without repeats.
         """
-        seen = log_probabilities.exp().mean(dim=0).numpy().astype(np.float64)
-        share = 0.5 * seen / seen.sum() + 0.5 / len(self.pairs)
+        likely = seen.numpy().astype(np.float64)
+        share = 0.5 * likely / likely.sum() + 0.5 / len(self.pairs)
         count = min(self.recipe.draw, len(self.pairs))
         columns = rng.choice(len(self.pairs), count, replace=False, p=share / share.sum())
         captions = [
