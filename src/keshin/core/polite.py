@@ -140,7 +140,7 @@ class Caller:
                     return Fetched(None, f"the server answers {status}")
                 body = self._body(response)
         except (httpx2.TransportError, httpx2.TooManyRedirects, httpx2.DecodingError) as error:
-            raise _Later(f"the connection failed ({error or type(error).__name__})") from error
+            raise _Later(f"the connection failed ({str(error) or type(error).__name__})") from error
         except httpx2.InvalidURL as error:
             return Fetched(None, f"not an address: {error}")
         finally:

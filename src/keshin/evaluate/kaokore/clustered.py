@@ -156,4 +156,6 @@ def _runs(scores: FloatArray) -> tuple[IntArray, IntArray]:
 
 def _divide(top: FloatArray, bottom: FloatArray) -> FloatArray:
     top, bottom = np.broadcast_arrays(np.asarray(top, np.float64), bottom)
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    found = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=found, where=bottom > 0)
+    return found

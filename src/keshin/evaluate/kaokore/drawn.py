@@ -21,9 +21,9 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
     height = ROW * len(methods) + 60
     parts = [_open(WIDTH, height, words["chart_label"])]
     for number, (css, key) in enumerate(MARKS):
-        x = LEFT + 190 * number
-        parts.append(f'<rect x="{x}" y="6" width="10" height="10" class="{css}"/>')
-        parts.append(f'<text x="{x + 15}" y="15">{escape(words[key])}</text>')
+        begin = LEFT + 190 * number
+        parts.append(f'<rect x="{begin}" y="6" width="10" height="10" class="{css}"/>')
+        parts.append(f'<text x="{begin + 15}" y="15">{escape(words[key])}</text>')
     for value in (0.25, 0.5, 0.75, 1.0):
         x = _across(value)
         css = "dash" if value == 0.5 else "grid"

@@ -12,7 +12,6 @@ from keshin.evaluate.kaokore.faces import Faces, IntArray, read_faces
 from keshin.evaluate.labelled import Labelled
 from keshin.facts import kaokore as facts
 
-
 VALIDATION = {"val": "dev"}
 """What other data sets call the split."""
 
