@@ -21,7 +21,7 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
     height = ROW * len(methods) + 60
     parts = [_open(WIDTH, height, words["chart_label"])]
     for number, (css, key) in enumerate(MARKS):
-        begin = LEFT + 190 * number
+        begin = LEFT + 205 * number
         parts.append(f'<rect x="{begin}" y="6" width="10" height="10" class="{css}"/>')
         parts.append(f'<text x="{begin + 15}" y="15">{escape(words[key])}</text>')
     for value in (0.25, 0.5, 0.75, 1.0):
