@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TokenizerError,
         TrainingError,
     )
+    from keshin.evaluate.weaknesses import weaknesses
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ __all__ = [
     "__version__",
     "load",
     "load_classifier",
+    "weaknesses",
 ]
 
 _HOMES = {
@@ -78,6 +80,7 @@ _HOMES = {
     "TrainingError": "errors",
     "load": "api",
     "load_classifier": "api",
+    "weaknesses": "evaluate.weaknesses",
 }
 
 

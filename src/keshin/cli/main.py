@@ -28,6 +28,10 @@ COMMANDS = {
         "Show what exactly a model is, and what is uncertain.",
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "weaknesses": (
+        "keshin.cli.weaknesses:weaknesses",
+        "Measure what a model is known to be bad at.",
+    ),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
