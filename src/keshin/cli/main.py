@@ -42,6 +42,10 @@ COMMANDS = {
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
     ),
+    "kaokore": (
+        "keshin.cli.kaokore:kaokore",
+        "Can a model tell 化身 (incarnations) from 人 (people)?",
+    ),
 }
 FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 DEBUG = "keshin.debug"
