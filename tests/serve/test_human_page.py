@@ -25,15 +25,15 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(place):
-    with served(
-        place, "birds", "--shots", "0,1", "--questions", "6", "--model", "none"
-    ) as running:
+    with served(place, "birds", "--shots", "0,1", "--questions", "6", "--model", "none") as running:
         yield running
 
 
 def start(server, name):
     _, state = server.ask("POST", "api/people", {"name": name})
-    _, state = server.ask("POST", f"api/people/{state['number']}/begin", {"after": state["revision"]})
+    _, state = server.ask(
+        "POST", f"api/people/{state['number']}/begin", {"after": state["revision"]}
+    )
     return state
 
 
@@ -97,13 +97,17 @@ def test_two_people_go_through_both_rounds(server, place):
     _, ann = server.ask("POST", f"{path}/finish", {"after": ann["revision"]})
     status, results = server.ask("GET", f"{path}/results")
     assert status == 200
-    assert [r["accuracy"]["value"] for r in results["rounds"]] == pytest.approx([1 / 3, 1 / 3], abs=0.2)
+    assert [r["accuracy"]["value"] for r in results["rounds"]] == pytest.approx(
+        [1 / 3, 1 / 3], abs=0.2
+    )
     assert len(results["pictures"]) == results["wrong"] == 4
     _, study = server.ask("GET", "api/study")
     shown = {person["name"]: person for person in study["people"]}
     assert (shown["Ann"]["answered"], shown["Ann"]["finished"]) == (12, True)
     assert (shown["Ben"]["answered"], shown["Ben"]["finished"]) == (6, False)
-    saved = {s.person: s for s in read_answers(place / "birds.study", load_study(place / "birds.study"))}
+    saved = {
+        s.person: s for s in read_answers(place / "birds.study", load_study(place / "birds.study"))
+    }
     assert saved["Ann"].seconds(1).tolist() == [1.5] * 6
     assert set(saved["Ben"].choices(0)) == {-1}
 
@@ -134,7 +138,12 @@ def test_an_answer_that_was_sent_twice_counts_once(server):
 )
 def test_answers_that_make_no_sense(server, change, said):
     state = start(server, f"Odd {change}")
-    body = {"after": state["revision"], "question": state["upcoming"][0], "choice": 0, "seconds": 1.0}
+    body = {
+        "after": state["revision"],
+        "question": state["upcoming"][0],
+        "choice": 0,
+        "seconds": 1.0,
+    }
     status, refused = server.ask("POST", f"api/people/{state['number']}/answer", body | change)
     assert status == 400
     assert said in refused["error"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from keshin.cli.options import FOLDER, NEW_FILE, mode_option, threads_option
+from keshin.cli.options import FOLDER, NEW_FILE, Command, mode_option, threads_option
 
 WITHOUT = "none"
 
@@ -29,7 +30,7 @@ class Default(click.Group):
         return super().parse_args(ctx, args)
 
 
-def _model_option(text: str) -> Any:
+def _model_option(text: str) -> Callable[[Command], Command]:
     return click.option("-m", "--model", default="mini", show_default=True,
                         metavar="NAME|FOLDER|none", help=text)  # fmt: skip
 
@@ -67,7 +68,7 @@ def human() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True,
               help="0 is any that is free.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
-              help="0.0.0.0 lets others in your network in, who need the printed address.")  # fmt: skip
+              help="0.0.0.0 lets others in your network in, by the printed address.")  # fmt: skip
 @click.option("--open", "browse", is_flag=True, help="Open the page in the browser.")
 @mode_option("fp32", "Precision of the model.")
 @threads_option
@@ -121,9 +122,9 @@ def report(
 ) -> None:
     """Compare the answers of a study with a model's zero-shot answers to the same pictures.
 
-    Gives the paper's Table 2 for these people with 95 % intervals: accuracy, majority vote, and both
-    on guesses (without "I don't know"); the model on the same answers, a paired test, each class,
-    agreement among people, and what examples changed. It may run while people answer.
+    Gives the paper's Table 2 for these people with 95 % intervals: accuracy, majority vote, and
+    both on guesses (without "I don't know"); the model on the same answers, a paired test, each
+    class, agreement among people, and what examples changed. It may run while people answer.
 
     \b
     Examples:

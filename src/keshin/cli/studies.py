@@ -1,11 +1,11 @@
-"""What the command ``human`` does: a study made or found again, its page run, its report printed."""
+"""What the command ``human`` does: a study made or found, its page run, its report printed."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from keshin.evaluate.human import (
 )
 from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.report import MEASURES, Report, Round
-from keshin.evaluate.human.scoring import Row, Score
+from keshin.evaluate.human.scoring import Row
 from keshin.evaluate.human.study import FILE
 from keshin.facts.human import PaperRow
 
@@ -72,7 +72,7 @@ class Wanted:
             raise DataError(f"{folder} is not empty and holds no study. Name another with --study.")
         study, notes = plan(
             source,
-            os.path.abspath(self.source) if Path(self.source).exists() else self.source,
+            str(Path(self.source).resolve()) if Path(self.source).exists() else self.source,
             questions=QUESTIONS if self.questions is None else self.questions,
             rounds=self._rounds() or (0,),
             seed=SEED if self.seed is None else self.seed,
@@ -110,7 +110,7 @@ class Wanted:
             if wish is not None and wish != is_:
                 shown = ", ".join(map(str, is_)) if isinstance(is_, tuple) else is_
                 raise DataError(
-                    f"The study in {folder} was made with --{name} {shown or '(anybody)'}, and "
+                    f"The study in {folder} was made with --{name} {'(anybody)' if shown == '' else shown}, and "
                     "what people answered belongs to it. For other settings name another folder "
                     "with --study."
                 )
@@ -153,10 +153,8 @@ def run_page(
             click.launch(address)
 
     with open_answers(folder, study) as answers:
-        try:
+        with suppress(KeyboardInterrupt):  # the usual way to end
             serve(Page(answers, source, asked).app(), place_for(host, port), ready)
-        except KeyboardInterrupt:
-            pass  # the usual way to end
         done = sum(sitting.answered for sitting in answers.sittings)
     click.echo(
         f"\nStopped. {done} answers are in {folder}. Go on with: keshin human {folder}\n"
@@ -196,7 +194,12 @@ def print_report(
 
 
 def _asked(
-    study: Study, folder: Path, source: Source | None, name: str | None, mode: str, threads: int | None
+    study: Study,
+    folder: Path,
+    source: Source | None,
+    name: str | None,
+    mode: str,
+    threads: int | None,
 ) -> ModelAnswers | None:
     if name is None:
         return None

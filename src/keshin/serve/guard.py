@@ -23,6 +23,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LARGEST_HEAD = 16_384
 LARGEST_BODY = 8192
 SECONDS_FOR_BODY = 10.0
 HEADERS = {
@@ -79,6 +80,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str]:
         """A status and a sentence, or 0 where the request may come in."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
+            return 431, f"The headers are over {LARGEST_HEAD} bytes."
         given: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             given.setdefault(name.lower(), []).append(value)
@@ -159,7 +162,9 @@ def _with_headers(send: Send) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             names = {name.lower() for name, _ in message.get("headers", [])}
-            extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in names]
+            extra = [
+                (k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in names
+            ]
             if b"cache-control" not in names:
                 extra.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*message.get("headers", []), *extra]}

@@ -155,7 +155,9 @@ class Page:
         try:
             content, media = await run_in_threadpool(self._thumbnail, kind, *place)
         except (DataError, PictureError) as error:
-            return _said(500, str(error) if kind == "example" else "The picture is not what it was.")
+            return _said(
+                500, str(error) if kind == "example" else "The picture is not what it was."
+            )
         keep = {"cache-control": "private, max-age=86400, immutable"}
         return Response(content, media_type=media, headers=keep)
 

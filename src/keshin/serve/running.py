@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from keshin.errors import KeshinError, require
-from keshin.serve.guard import App, Guard
+from keshin.serve.guard import LARGEST_HEAD, App, Guard
 
 SECONDS_TO_END = 3
 ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -67,7 +67,7 @@ def serve(app: App, place: Place, ready: Callable[[str], None]) -> None:
             proxy_headers=False,
             ws="none",
             limit_concurrency=256,
-            h11_max_incomplete_event_size=16_384,
+            h11_max_incomplete_event_size=LARGEST_HEAD,
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
         ready(place.url(listener.getsockname()[1]))

@@ -91,9 +91,7 @@ def test_results_seal_the_answers(study):
         sat(study, "b", *[0] * 9, "f")
 
 
-@pytest.mark.parametrize(
-    "change", [{"choice": 3}, {"choice": -1}, {"question": 99}, {"shots": 1}]
-)
+@pytest.mark.parametrize("change", [{"choice": 3}, {"choice": -1}, {"question": 99}, {"shots": 1}])
 def test_answers_that_were_not_asked_for_are_refused(study, change):
     sitting = sat(study, "b")
     right = said(sitting)

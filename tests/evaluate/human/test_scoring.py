@@ -6,7 +6,7 @@ import pytest
 from keshin.evaluate.human.agreement import agreement, fleiss, krippendorff
 from keshin.evaluate.human.difficulty import change, class_rows, correlation
 from keshin.evaluate.human.model_answers import ModelAnswers
-from keshin.evaluate.human.scoring import TIE, Table, _Means, compare, score, votes, wilson
+from keshin.evaluate.human.scoring import TIE, Table, _Means, compare, score, share_bounds, votes
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED
 
 X, NO = DONT_KNOW, UNANSWERED
@@ -139,8 +139,8 @@ def test_wilson_is_scipys():
     stats = pytest.importorskip("scipy.stats")
     for right, count in [(0, 5), (3, 5), (5, 5), (50, 80)]:
         theirs = stats.binomtest(right, count).proportion_ci(method="wilson")
-        assert wilson(right / count, count) == pytest.approx((theirs.low, theirs.high))
-    assert wilson(0.0, 0) == (0.0, 1.0)
+        assert share_bounds(right / count, count) == pytest.approx((theirs.low, theirs.high))
+    assert share_bounds(0.0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("sizes", [[3] * 37, [8] * 12, [1] * 20, [40] * 5])

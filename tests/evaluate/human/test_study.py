@@ -72,7 +72,7 @@ def test_pictures_that_cannot_be_shown_or_are_there_twice_are_left_out(tmp_path)
 
 def test_too_few_pictures_for_the_examples(tmp_path):
     one = made_folder(tmp_path / "one", ["a", "b"], 1)
-    with pytest.raises(DataError, match="'a' has too few pictures .* to show 2"):
+    with pytest.raises(DataError, match=r"'a' has too few pictures .* to show 2"):
         plan(open_source(one), "one", rounds=(0, 2))
     two = made_folder(tmp_path / "two", ["c", "d"], 2)
     with pytest.raises(DataError, match="left to ask"):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from keshin.errors import require
 from keshin.evaluate.human.model_answers import ModelAnswers
-from keshin.evaluate.human.scoring import Table, votes, wilson
+from keshin.evaluate.human.scoring import Table, share_bounds, votes
 from keshin.evaluate.human.sitting import DONT_KNOW
 
 IntArray = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def _difficulty(row: ClassRow) -> tuple[float, float, float]:
 
 
 def _share(value: float, pictures: int) -> Share:
-    return Share(value, *wilson(value, pictures))
+    return Share(value, *share_bounds(value, pictures))
 
 
 def _other(counts: IntArray, right: int, names: Sequence[str]) -> str:

@@ -22,7 +22,9 @@ def to_html(report: Report) -> str:
     def cell(score: Any) -> Any:
         """Value and interval, each in one piece."""
         value, _, interval = _score(score).partition(" [")
-        inner = jinja.utils.markupsafe.Markup('<span class="one">{}</span> <span class="interval">{}</span>')
+        inner = jinja.utils.markupsafe.Markup(
+            '<span class="one">{}</span> <span class="interval">{}</span>'
+        )
         return inner.format(value, f"[{interval}" if interval else "")
 
     environment.filters |= {"score": cell, "percent": _percent, "points": _points}

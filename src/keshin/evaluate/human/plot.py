@@ -62,7 +62,9 @@ def _axis(height: float) -> list[str]:
     parts = []
     for tick in (0, 0.25, 0.5, 0.75, 1):
         x = _x(tick)
-        line = f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 8:.0f}"/>'
+        line = (
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 8:.0f}"/>'
+        )
         parts += [line, f'<text class="tick" x="{x:.1f}" y="18">{100 * tick:.0f} %</text>']
     return parts
 

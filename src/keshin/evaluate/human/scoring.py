@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError, require
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED, Sitting
+from keshin.evaluate.intervals import score_bounds
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -147,7 +148,8 @@ def score(table: Table, model: IntArray | None = None) -> tuple[Row, Row | None]
     pictures, the model is judged by the same part.
     """
     _, (full, guesses) = votes(table)
-    anybody, clear = table.answered.any(axis=0), guesses >= 0
+    anybody = np.asarray(table.answered.any(axis=0))
+    clear = np.asarray(guesses >= 0)
     masks = table.answered, anybody[None], table.guessed, clear[None]
     rights = (
         table.right,
@@ -168,14 +170,14 @@ def compare(table: Table, model: IntArray) -> Difference:
     """The model against the majority vote of all people on the full set of pictures, paired."""
     stats = require("scipy.stats", extra="eval")
     _, (full, _) = votes(table)
-    asked = table.answered.any(axis=0)
+    asked = np.asarray(table.answered.any(axis=0))
     people = np.asarray(full == table.targets) & asked
     ours = np.asarray(model == table.targets) & asked
     means = _Means(table.targets)
-    values = means.draws(ours, asked) - means.draws(people, asked)
+    values = np.subtract(means.draws(ours, asked), means.draws(people, asked))
     low, high = np.percentile(values, [2.5, 97.5])
-    if values.var() <= NO_SPREAD:  # never apart in these pictures, which does not mean that they never are
-        reach = wilson(0.0, means.effective(asked))[1]
+    if values.var() <= NO_SPREAD:  # never apart in these pictures, which may not hold in others
+        reach = share_bounds(0.0, means.effective(asked))[1]
         low, high = low - reach, high + reach
     value = means.value(ours, asked) - means.value(people, asked)
     only_model, only_people = int((ours & ~people).sum()), int((people & ~ours).sum())
@@ -188,18 +190,13 @@ def compare(table: Table, model: IntArray) -> Difference:
     return Difference(value, float(low), float(high), p, only_model, only_people, verdict)
 
 
-def wilson(share: float, count: float) -> tuple[float, float]:
+def share_bounds(share: float, count: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of ``count`` pictures; (0, 1) for none of them.
 
     The share may be a mean over several people's answers to each picture. The interval is then as
     wide as if all gave the same answers, which errs to the safe side.
     """
-    if count == 0:
-        return 0.0, 1.0
-    z2 = 1.959963984540054**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    reach = (z2 * (share * (1 - share) / count + z2 / (4 * count**2))) ** 0.5 / (1 + z2 / count)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return score_bounds(share, count) if count else (0.0, 1.0)
 
 
 class _Means:
@@ -251,8 +248,8 @@ class _Means:
         than their percentiles where pictures are few or nearly all answers are right."""
         variance = float(np.nanvar(draws))
         if 0 < value < 1 and variance > NO_SPREAD:
-            return wilson(value, value * (1 - value) / variance)
-        return wilson(value, self.effective(mask))
+            return share_bounds(value, value * (1 - value) / variance)
+        return share_bounds(value, self.effective(mask))
 
     def effective(self, mask: BoolArray) -> float:
         """The number of pictures that, without classes, would say as much as these do at most."""
@@ -278,7 +275,7 @@ class _Means:
         number = int(some.sum())
         spread = max(float(values[some].var()), float(np.nanvar(draws)))
         if number < 2 or not people or spread <= NO_SPREAD:
-            low, high = self.interval(value, draws, mask.any(axis=0))
+            low, high = self.interval(value, draws, np.asarray(mask.any(axis=0)))
             return Score(value, low, high, "pictures", count)
         stats = require("scipy.stats", extra="eval")
         between = float(values[some].var(ddof=1)) / number

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keshin.classify import Labels, Templates, make_labels
+from keshin.classify import Labels, Templates
 from keshin.core.pictures import Picture
 from keshin.errors import DataError
+from keshin.evaluate.datasets import open_dataset
 from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.readers import read_folder
 
 OWN = "test"
 """What the split of a folder without splits is called."""
+EXAMPLES = "train"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,26 @@ class Source:
 
 
 def open_source(name: str | os.PathLike[str], split: str = OWN) -> Source:
-    """The pictures of a dataset or of a folder with one folder per class. Raises ``DataError``."""
-    data = read_folder(name)
-    labels = make_labels(data.names)
-    title = Path(name).resolve().name
-    return checked(Source(title, data, split, data, split, labels, None))
+    """A known set by its name, or labelled pictures by their path. Raises ``DataError``.
+
+    Examples come from the train split of a known set, so that they are never asked about; pictures
+    of people's own are both, and the study keeps the examples out of the questions.
+    """
+    opened = open_dataset(Path(name) if Path(name).exists() else os.fspath(name), split)
+    examples, example_split = opened.labelled, split
+    if opened.dataset is not None and split != EXAMPLES:
+        examples, example_split = open_dataset(os.fspath(name), EXAMPLES).labelled, EXAMPLES
+    return checked(
+        Source(
+            opened.title,
+            opened.labelled,
+            split,
+            examples,
+            example_split,
+            opened.labels,
+            opened.templates,
+        )
+    )
 
 
 def checked(source: Source) -> Source:
