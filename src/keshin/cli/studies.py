@@ -108,7 +108,8 @@ class Wanted:
             said["questions"] = (self.questions, len(study.questions))
         for name, (wish, is_) in said.items():
             if wish is not None and wish != is_:
-                shown = ", ".join(map(str, is_)) if isinstance(is_, tuple) else is_
+                shown = ", ".join(map(str, is_)) if isinstance(is_, tuple) else str(is_)
+                how = f"with --{name} {shown}" if shown else f"without --{name}"
                 raise DataError(
                     f"The study in {folder} was made with --{name} {'(anybody)' if shown == '' else shown}, and "
                     "what people answered belongs to it. For other settings name another folder "

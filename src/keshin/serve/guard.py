@@ -25,6 +25,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGEST_HEAD = 16_384
 LARGEST_BODY = 8192
+LARGEST_HEAD = 16_384
 SECONDS_FOR_BODY = 10.0
 HEADERS = {
     "content-security-policy": (
@@ -83,6 +84,9 @@ class Guard:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
             return 431, f"The headers are over {LARGEST_HEAD} bytes."
         given: dict[bytes, list[bytes]] = {}
+        head = sum(len(name) + len(value) for name, value in scope["headers"])
+        if head + len(scope["path"]) > LARGEST_HEAD:
+            return 431, f"The head is over {LARGEST_HEAD} bytes."
         for name, value in scope["headers"]:
             given.setdefault(name.lower(), []).append(value)
         hosts = given.get(b"host", [])

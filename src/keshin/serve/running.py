@@ -66,6 +66,7 @@ def serve(app: App, place: Place, ready: Callable[[str], None]) -> None:
             server_header=False,
             proxy_headers=False,
             ws="none",
+            http="h11",  # its limits are known, and it is there without compiled extras
             limit_concurrency=256,
             h11_max_incomplete_event_size=LARGEST_HEAD,
             timeout_graceful_shutdown=SECONDS_TO_END,
