@@ -66,7 +66,7 @@ def content_of(picture: Picture) -> bytes:
 def run_facts(*, command: str, seed: int, seconds: float) -> RunFacts:
     """Versions, machine and time of this run."""
     return RunFacts(
-        command=command or command_line(),
+        command=command,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         seed=seed,
         versions=versions(),
