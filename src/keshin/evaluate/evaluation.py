@@ -20,9 +20,9 @@ from keshin.evaluate.captioned import Captioned
 from keshin.evaluate.features import Progress, Source
 from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.probing import Training, difference, probe
-from keshin.evaluate.provenance import command_line, digest, run_facts, versions
+from keshin.evaluate.provenance import digest, run_facts, versions
 from keshin.evaluate.results import DataFacts, Evaluation, Failed, ModelFacts, Prompts
-from keshin.evaluate.shown import name_of_row
+from keshin.evaluate.shown import name_of_row, names_below
 from keshin.evaluate.uncertainty import compare
 from keshin.evaluate.zero_shot import answer
 from keshin.facts import datasets as facts
@@ -95,7 +95,7 @@ def evaluate(
     else:
         found = _evaluate_labelled(model, open_pictures(source, wanted), wanted, watch)
     seconds = time.monotonic() - began
-    command = command or command_line() or _as_python(model, source, changes)
+    command = command or _as_python(model, source, changes)
     found.run = run_facts(command=command, seed=wanted.seed, seconds=seconds)
     return found
 
@@ -131,7 +131,7 @@ def _evaluate_labelled(
             "label for each class, in the order of the classes."
         )
     classifier, prompts = _classifier(model, opened, wanted)
-    data = replace(data, names=tuple(opened.labels.names))
+    data = replace(data, names=tuple(opened.labels.names), ids=names_below(data, opened.path))
     said = answer(
         classifier, data, cache=wanted.cache, progress=told(watch, "pictures", len(data))
     )
@@ -216,7 +216,7 @@ def _learnt(
 
         found.few_shot = few_shot_curves(
             model, judged, classifier.weights_, opened.metric, training,
-            cache=wanted.cache, seed=wanted.seed, progress=told(watch, "few-shot", total),
+            cache=wanted.cache, seed=wanted.seed, fits=_fits(watch),
         )  # fmt: skip
     if wanted.baseline is not None:
         found.baseline = probe(
@@ -266,13 +266,23 @@ def limited_to(data: Labelled, wanted: Choices) -> tuple[Labelled, bool]:
     return data.take(rows), True
 
 
+def _fits(watch: Watch | None) -> Callable[[int, int], None] | None:
+    """The progress of few-shot curves as ``watch`` is told of it."""
+    return None if watch is None else lambda done, total: watch("few-shot fits", done, total)
+
+
 def told(watch: Watch | None, what: str, total: int) -> Progress | None:
     """The progress of features as ``watch`` is told of it."""
     if watch is None:
         return None
 
+    before = last = 0
+
     def progress(counts: Counts) -> None:
-        watch(what, counts.done, total)
+        nonlocal before, last
+        before += last if counts.done < last else 0  # other pictures have begun
+        last = counts.done
+        watch(what, before + last, total)
 
     watch(what, 0, total)
     return progress
