@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TokenizerError,
         TrainingError,
     )
+    from keshin.evaluate.evaluation import evaluate
     from keshin.evaluate.weaknesses import weaknesses
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "TokenizerError",
     "TrainingError",
     "__version__",
+    "evaluate",
     "load",
     "load_classifier",
     "weaknesses",
@@ -78,6 +80,7 @@ _HOMES = {
     "Result": "classify",
     "TokenizerError": "errors",
     "TrainingError": "errors",
+    "evaluate": "evaluate",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",
@@ -88,7 +91,9 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'keshin' has no attribute '{name}'")
-    value: object = getattr(importlib.import_module(f"keshin.{home}"), name)
+    module = importlib.import_module(f"keshin.{home}")
+    # ``keshin.evaluate`` is a package that can be called: it is both, however it is reached.
+    value: object = module if home == name else getattr(module, name)
     globals()[name] = value
     return value
 

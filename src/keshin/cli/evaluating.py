@@ -207,7 +207,9 @@ def _fetch(sources: Sequence[str], asked: Asked) -> None:
     """Fetch the data sets among the sources that are not here."""
     from keshin.cli.listing import fetch_datasets
 
-    fetch_datasets(sources, asked.data_dir)
+    learns = asked.probe or asked.few_shot or asked.resnet50
+    splits = [asked.split.partition(":")[0], *(["train"] if learns else [])]
+    fetch_datasets(sources, asked.data_dir, splits)
 
 
 def _print(found: Sequence[Evaluation], asked: Asked) -> None:

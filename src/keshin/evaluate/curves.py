@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from keshin.api import Model
 from keshin.encode.encoder import FloatArray
 from keshin.evaluate.assess import Judged
-from keshin.evaluate.features import Progress, extract
+from keshin.evaluate.features import extract
 from keshin.evaluate.labelled import IntArray, Labelled
 from keshin.evaluate.probing import Training, halves
 from keshin.evaluate.results import CurvePoint, FewShot
@@ -30,7 +31,7 @@ def few_shot_curves(
     *,
     cache: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    fits: Callable[[int, int], None] | None = None,
 ) -> FewShot:
     """Both curves: a probe on the features of the paper that starts from zero, and one on the joint
     features that starts from the text weights (k, d).
@@ -45,7 +46,7 @@ def few_shot_curves(
     joint = judged.answers.vectors
     seen = joint[learn] if learn is not None else None
     if training is not None:
-        found = extract(model, training.data, cache=cache, progress=progress)
+        found = extract(model, training.data, cache=cache)
         seen, targets = found.vectors, training.data.targets[found.rows]
     else:
         targets = data.targets[learn]
@@ -55,13 +56,13 @@ def few_shot_curves(
     curves["text"] = few_shot(
         Examples(np.asarray(seen), targets), Examples(joint[test], tested.targets),
         len(data.names), start="text", text=Text(weights, scale), full=False, draws=DRAWS,
-        metric=metric, groups=tested.groups, seed=seed,
+        metric=metric, groups=tested.groups, seed=seed, progress=fits,
     )  # fmt: skip
-    first, second = _probe_features(model, data, learn, test, training, cache, progress)
+    first, second = _probe_features(model, data, learn, test, training, cache)
     curves["zero"] = few_shot(
         Examples(first, targets), Examples(second, tested.targets), len(data.names),
         start="zero", zero_shot=zero, full=False, draws=DRAWS, metric=metric,
-        groups=tested.groups, seed=seed,
+        groups=tested.groups, seed=seed, progress=fits,
     )  # fmt: skip
     return _written(curves, metric, said)
 
@@ -85,12 +86,11 @@ def _probe_features(
     test: IntArray,
     training: Training | None,
     cache: bool,
-    progress: Progress | None,
 ) -> tuple[FloatArray, FloatArray]:
-    own = extract(model, data, kind="probe", cache=cache, progress=progress).vectors
+    own = extract(model, data, kind="probe", cache=cache).vectors
     if training is None or learn is not None:
         return own[learn], own[test]
-    seen = extract(model, training.data, kind="probe", cache=cache, progress=progress)
+    seen = extract(model, training.data, kind="probe", cache=cache)
     return seen.vectors, own[test]
 
 

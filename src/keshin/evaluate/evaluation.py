@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.probing import Training, difference, probe
 from keshin.evaluate.provenance import digest, run_facts, versions
 from keshin.evaluate.results import DataFacts, Evaluation, Failed, ModelFacts, Prompts
-from keshin.evaluate.shown import name_of_row
+from keshin.evaluate.shown import name_of_row, names_below
 from keshin.evaluate.uncertainty import compare
 from keshin.evaluate.zero_shot import answer
 from keshin.facts import datasets as facts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Pictures: TypeAlias = "str | os.PathLike[str] | Labelled | Opened"
 Watch: TypeAlias = Callable[[str, int, int], None]
 """Called with what is done ("pictures", "probe", ...), how far it is and how far it goes."""
-SHOWN = 12
+SHOWN = 10
 """Pictures of each kind in the report."""
 
 
@@ -64,11 +64,12 @@ class Choices:
 
 def evaluate(
     model: Model | str,
-    source: Pictures,
+    source: Pictures | Captioned,
     *,
     choices: Choices | None = None,
     command: str = "",
     watch: Watch | None = None,
+    **changes: Any,
 ) -> Evaluation:
     """How good a model is on labelled pictures.
 
@@ -76,7 +77,8 @@ def evaluate(
         model: what ``keshin.load`` gave, or a name.
         source: the name of a data set that keshin knows, a folder with one folder of pictures per
             class, a table, a tar file, or ``Labelled`` pictures.
-        choices: labels, prompts, probe and so on.
+        choices: labels, prompts, probe and so on; ``changes`` are single ones of them:
+            ``evaluate(model, "photos/", probe=True, templates="imagenet")``.
         command: how to do it again, for the report.
         watch: is told how far it is.
 
@@ -84,7 +86,7 @@ def evaluate(
     it was. Raises ``DataError`` and ``LabelError``.
     """
     began = time.monotonic()
-    wanted = choices or Choices()
+    wanted = replace(choices or Choices(), **changes)
     model = load(model) if isinstance(model, str) else model
     if isinstance(source, Captioned) or captioned(source):
         from keshin.evaluate.retrieving import evaluate_retrieval
@@ -93,6 +95,7 @@ def evaluate(
     else:
         found = _evaluate_labelled(model, open_pictures(source, wanted), wanted, watch)
     seconds = time.monotonic() - began
+    command = command or _as_python(model, source, changes)
     found.run = run_facts(command=command, seed=wanted.seed, seconds=seconds)
     return found
 
@@ -128,7 +131,7 @@ def _evaluate_labelled(
             "label for each class, in the order of the classes."
         )
     classifier, prompts = _classifier(model, opened, wanted)
-    data = replace(data, names=tuple(opened.labels.names))
+    data = replace(data, names=tuple(opened.labels.names), ids=names_below(data, opened.path))
     said = answer(
         classifier, data, cache=wanted.cache, progress=told(watch, "pictures", len(data))
     )
@@ -213,7 +216,7 @@ def _learnt(
 
         found.few_shot = few_shot_curves(
             model, judged, classifier.weights_, opened.metric, training,
-            cache=wanted.cache, seed=wanted.seed, progress=told(watch, "few-shot", total),
+            cache=wanted.cache, seed=wanted.seed, fits=_fits(watch),
         )  # fmt: skip
     if wanted.baseline is not None:
         found.baseline = probe(
@@ -263,13 +266,23 @@ def limited_to(data: Labelled, wanted: Choices) -> tuple[Labelled, bool]:
     return data.take(rows), True
 
 
+def _fits(watch: Watch | None) -> Callable[[int, int], None] | None:
+    """The progress of few-shot curves as ``watch`` is told of it."""
+    return None if watch is None else lambda done, total: watch("few-shot fits", done, total)
+
+
 def told(watch: Watch | None, what: str, total: int) -> Progress | None:
     """The progress of features as ``watch`` is told of it."""
     if watch is None:
         return None
 
+    before = last = 0
+
     def progress(counts: Counts) -> None:
-        watch(what, counts.done, total)
+        nonlocal before, last
+        before += last if counts.done < last else 0  # other pictures have begun
+        last = counts.done
+        watch(what, before + last, total)
 
     watch(what, 0, total)
     return progress
@@ -332,3 +345,10 @@ def same_question(model: Model, opened: Opened, wanted: Choices, found: Evaluati
     if now != then or found.failures:
         return False
     return digest(replace(data, names=tuple(opened.labels.names))) == found.data.digest
+
+
+def _as_python(model: Model, source: Pictures | Captioned, changes: dict[str, Any]) -> str:
+    """The call, for a report that no command made."""
+    shown = str(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+    given = "".join(f", {name}={value!r}" for name, value in changes.items())
+    return f"keshin.evaluate(keshin.load({model.origin!r}), {shown!r}{given})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -66,7 +65,7 @@ def content_of(picture: Picture) -> bytes:
 def run_facts(*, command: str, seed: int, seconds: float) -> RunFacts:
     """Versions, machine and time of this run."""
     return RunFacts(
-        command=command or command_line(),
+        command=command,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         seed=seed,
         versions=versions(),
@@ -98,12 +97,3 @@ def processor() -> str:
         pass
     return platform.processor() or platform.machine()
 
-
-def command_line() -> str:
-    """The command that runs, as it could be typed again; "" inside another program."""
-    import shlex
-
-    program = Path(sys.argv[0]).name if sys.argv else ""
-    if program in ("keshin", "__main__.py"):
-        return shlex.join(["keshin", *sys.argv[1:]])
-    return ""

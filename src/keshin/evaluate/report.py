@@ -153,7 +153,7 @@ def _measures(one: Evaluation, words: Words) -> list[tuple[str, Score]]:
 
 
 def _probes(one: Evaluation, words: Words) -> list[tuple[str, Any]]:
-    both = ((words["probe"], one.probe), (words["resnet50_probe"], one.baseline))
+    both = ((words["the_probe"], one.probe), (words["resnet50_probe"], one.baseline))
     return [(name, probe) for name, probe in both if probe is not None]
 
 
