@@ -23,7 +23,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LARGEST_HEAD = 16_384
 LARGEST_BODY = 8192
 LARGEST_HEAD = 16_384
 SECONDS_FOR_BODY = 10.0
@@ -81,8 +80,6 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str]:
         """A status and a sentence, or 0 where the request may come in."""
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEAD:
-            return 431, f"The headers are over {LARGEST_HEAD} bytes."
         given: dict[bytes, list[bytes]] = {}
         head = sum(len(name) + len(value) for name, value in scope["headers"])
         if head + len(scope["path"]) > LARGEST_HEAD:
