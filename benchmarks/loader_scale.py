@@ -1,4 +1,4 @@
-"""A run over 400 million pairs in 10,000 shards that are not there: plan, resumption, shuffling, speed.
+"""A run over 400 million pairs in 10,000 shards that are not there: plan, resumption, order, speed.
 
 The shards are numbers of samples only, and every picture is the same small JPEG, made in memory; so
 what is measured is what grows with the data: the order, and the loader around it.
