@@ -109,3 +109,15 @@ def test_a_part_of_a_source_is_drawn_anew() -> None:
     )
     assert len(first) == len(second) == 500
     assert 180 < len(first & second) < 320
+
+
+def test_an_epoch_in_one_window_keeps_the_order_of_earlier_versions() -> None:
+    """One permutation of all rows, drawn from (seed, epoch): what small runs were trained with."""
+    order = Order([Extent(even_pieces(700)), Extent(np.array([30, 20]), 1.5)], 5, 3)
+    rng = np.random.default_rng((3, 1))
+    places = [(1, 0, row, 0) for row in range(700)]
+    rng.permutation(700)
+    places += [(1, 1, row, 0) for row in range(50)]
+    places += [(1, 1, int(row), 1) for row in rng.permutation(50)[:25]]
+    expected = [places[i] for i in rng.permutation(len(places))]
+    assert order.places(order.length, 2 * order.length) == expected

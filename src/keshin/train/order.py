@@ -7,7 +7,8 @@ one window.
 1. Each source is a list of pieces: rows that are cheap to read one after another. An epoch takes
    them in an order of its own, as often as the source repeats, and the sources are interleaved, so
    that every stretch of the stream holds them in their proportion.
-2. The stream is cut into windows, and within a window all samples are shuffled.
+2. The stream is cut into windows, and within a window all samples are shuffled. An epoch that fits
+   into one window is shuffled as a whole, and the first step would change nothing.
 
 With lanes, batch and window are cut into as many parts, and each part of a batch comes from one
 part of the window: a process then reads its own shards only. Lanes are a setting of the run, not
@@ -69,6 +70,8 @@ class _Epoch:
     """Where each unit ends in the stream."""
     parts: dict[int, Rows]
     """Of units that are parts of pieces: the rows taken, counted from the first."""
+    order: Rows | None = None
+    """Of an epoch that is one window: the order of its samples."""
 
 
 class Order:
@@ -116,7 +119,9 @@ class Order:
         if self._shuffled is None or self._shuffled[0] != (epoch, window):
             rng = np.random.default_rng((self.seed, epoch, window))
             count = min(self.window, self.length - window * self.window)
-            if self.lanes == 1 or count % self.batch_size:
+            if (known := self.epoch(epoch).order) is not None:
+                order = known
+            elif self.lanes == 1 or count % self.batch_size:
                 order = rng.permutation(count)
             else:  # lane by lane, then the lanes' parts of each batch beside each other
                 part = count // self.lanes
@@ -146,6 +151,8 @@ class Order:
 
     def _planned(self, number: int) -> _Epoch:
         rng = np.random.default_rng((self.seed, number))
+        if self.lanes == 1 and self.length <= self.window:
+            return _one_window(self.extents, rng)
         columns = [_units(index, extent, rng) for index, extent in enumerate(self.extents)]
         source, again, first, counts, when = (
             np.concatenate([column[i] for column, _ in columns]) for i in range(5)
@@ -160,6 +167,19 @@ class Order:
             base += len(column[0])
         ends = np.cumsum(counts[order])
         return _Epoch(source[order], again[order], first[order], ends, parts)
+
+
+def _one_window(extents: Sequence[Extent], rng: np.random.Generator) -> _Epoch:
+    """An epoch that is shuffled as a whole; a unit is a source."""
+    units, parts = list[tuple[int, int, int]](), dict[int, Rows]()
+    for source, extent in enumerate(extents):
+        whole, size = int(extent.repeat), extent.size
+        units += [(source, again, size) for again in range(whole)]
+        parts[len(units)] = rng.permutation(size)[: extent.seen - whole * size].astype(np.int64)
+        units.append((source, whole, len(parts[len(units)])))
+    sources, again, counts = np.array(units, np.int64).T
+    order = rng.permutation(int(counts.sum())).astype(np.int64)
+    return _Epoch(sources, again, np.zeros_like(sources), np.cumsum(counts), parts, order)
 
 
 def _units(
