@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         TokenizerError,
         TrainingError,
     )
+    from keshin.evaluate.evaluation import evaluate
+    from keshin.evaluate.weaknesses import weaknesses
 
 __version__ = "0.1.0"
 
@@ -53,8 +55,10 @@ __all__ = [
     "TokenizerError",
     "TrainingError",
     "__version__",
+    "evaluate",
     "load",
     "load_classifier",
+    "weaknesses",
 ]
 
 _HOMES = {
@@ -76,8 +80,10 @@ _HOMES = {
     "Result": "classify",
     "TokenizerError": "errors",
     "TrainingError": "errors",
+    "evaluate": "evaluate",
     "load": "api",
     "load_classifier": "api",
+    "weaknesses": "evaluate.weaknesses",
 }
 
 
@@ -85,7 +91,9 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'keshin' has no attribute '{name}'")
-    value: object = getattr(importlib.import_module(f"keshin.{home}"), name)
+    module = importlib.import_module(f"keshin.{home}")
+    # ``keshin.evaluate`` is a package that can be called: it is both, however it is reached.
+    value: object = module if home == name else getattr(module, name)
     globals()[name] = value
     return value
 

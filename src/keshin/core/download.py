@@ -12,12 +12,13 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keshin import __version__
-from keshin.core.hub import SILENCE, Again, Hub, Patience, Remote, transport_error
+from keshin.core.hub import SILENCE, Hub, Remote
 from keshin.core.pulled import (
     BRANCH,
     Pulled,
@@ -27,13 +28,11 @@ from keshin.core.pulled import (
     pulled_file,
     storage,
 )
+from keshin.core.transfer import Progress, Wanted, transfer
 from keshin.errors import DownloadError
 
 if TYPE_CHECKING:
     import httpx2
-
-Progress = Callable[[str, int, int], None]
-"""Called with a file's name, its bytes here and its bytes in all."""
 
 PART = ".keshin-part"
 ROOM_LEFT = 64 << 20  # bytes on the disk that a download does not take
@@ -72,7 +71,7 @@ def pull(
         found = []
         for file in files:
             blob = home / "blobs" / file.digest
-            with _alone(home, file):
+            with alone(home.parent / ".locks" / home.name / f"{file.digest}.lock"):
                 _ensure(hub, commit, file, blob, progress)
                 _link(blob, folder / file.name)
             found.append(pulled_file(folder / file.name, file.digest))
@@ -94,7 +93,7 @@ def _ensure(hub: Hub, commit: str, file: Remote, blob: Path, progress: Progress)
     digest = ""
     for _ in range(2):  # the first part of an old download may be what is wrong
         part.touch()
-        _transfer(hub, hub.url(commit, file.name), file, part, progress)
+        transfer(_wanted(hub, commit, file), part, progress)
         digest = compute_digest(part, file.digest)
         if digest == file.digest:
             part.replace(blob)
@@ -107,64 +106,18 @@ def _ensure(hub: Hub, commit: str, file: Remote, blob: Path, progress: Progress)
     )
 
 
-def _transfer(hub: Hub, url: str, file: Remote, part: Path, progress: Progress) -> None:
-    """Fill ``part`` up to the file's size, going on where it ends."""
-    patience = Patience(file.name)
-    while (here := part.stat().st_size) < file.size:
-        try:
-            _attempt(hub, url, file, part, progress)
-        except Again as again:
-            if part.stat().st_size > here:
-                patience.renew()
-            else:
-                patience.wait(again)
-
-
-def _attempt(hub: Hub, url: str, file: Remote, part: Path, progress: Progress) -> None:
-    """One request for the rest of a file; may end early."""
-    import httpx2
+def _wanted(hub: Hub, commit: str, file: Remote) -> Wanted:
+    """The file as the hub serves it, with the user's token."""
     from huggingface_hub import get_session, utils
 
-    here = part.stat().st_size
+    def stream(url: str, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]:
+        return get_session().stream("GET", url, headers=headers, timeout=SILENCE)
+
     headers = utils.build_hf_headers(  # type: ignore[attr-defined]  # exported lazily
         library_name="keshin", library_version=__version__
     )
-    headers["Accept-Encoding"] = "identity"
-    if here:
-        headers["Range"] = f"bytes={here}-"
-    try:
-        with get_session().stream("GET", url, headers=headers, timeout=SILENCE) as response:
-            hub.refuse(response, file.name)
-            if response.status_code == 200:
-                here = 0  # the whole file, whatever was asked for
-            elif not response.headers.get("Content-Range", "").startswith(f"bytes {here}-"):
-                part.write_bytes(b"")
-                raise Again("the server does not go on where the file ends")
-            _store(response, file, part, here, progress)
-    except httpx2.TransportError as error:
-        raise transport_error(error, hub.endpoint) from error
-    if part.stat().st_size <= here:
-        raise Again("the server sent nothing")
-
-
-def _store(
-    response: httpx2.Response, file: Remote, part: Path, here: int, progress: Progress
-) -> None:
-    with part.open("r+b") as target:
-        target.truncate(here)
-        target.seek(here)
-        for chunk in response.iter_bytes():
-            here += len(chunk)
-            if here > file.size:
-                target.truncate(0)
-                raise DownloadError(
-                    f"The server sends more of {file.name} than the {file.size} bytes that the hub "
-                    "states. What came was thrown away."
-                )
-            target.write(chunk)
-            progress(file.name, here, file.size)
-        target.flush()
-        os.fsync(target.fileno())
+    url = hub.url(commit, file.name)
+    return Wanted(url, file.name, file.size, hub.endpoint, stream, hub.refuse, headers)
 
 
 def _make_room(home: Path, files: list[Remote]) -> None:
@@ -185,11 +138,10 @@ def _make_room(home: Path, files: list[Remote]) -> None:
 
 
 @contextlib.contextmanager
-def _alone(home: Path, file: Remote) -> Iterator[None]:
-    """No other process fetches the same file meanwhile; the hub's library keeps to this lock."""
+def alone(lock: Path) -> Iterator[None]:
+    """No other process does the same meanwhile; the hub's library keeps to its locks too."""
     from huggingface_hub import utils
 
-    lock = home.parent / ".locks" / home.name / f"{file.digest}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with utils.WeakFileLock(lock):  # type: ignore[attr-defined]  # exported lazily
         yield

@@ -137,7 +137,7 @@ class Hub:
         """Raise what a status means, unless it is fine."""
         status = response.status_code
         if status in RETRIED:
-            raise Again(f"the server answered {status}", _asked(response))
+            raise Again(f"the server answered {status}", asked_wait(response))
         if status in (401, 403):
             raise DownloadError(self._gated())
         if status == 404:
@@ -152,7 +152,8 @@ class Hub:
         )
 
 
-def _asked(response: httpx2.Response) -> float | None:
+def asked_wait(response: httpx2.Response) -> float | None:
+    """The seconds that a server asks to wait."""
     try:
         return max(0.0, float(response.headers["Retry-After"]))
     except (KeyError, ValueError):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.core.pictures import Picture
+from keshin.evaluate.lazy import take
 
 IntArray = npt.NDArray[np.int64]
 
@@ -37,7 +38,7 @@ class Labelled:
         """The pictures of these rows, in this order."""
         return replace(
             self,
-            pictures=[self.pictures[row] for row in rows],
+            pictures=take(self.pictures, rows),
             targets=self.targets[rows],
             groups=None if self.groups is None else self.groups[rows],
             ids=tuple(self.ids[row] for row in rows) if self.ids else (),
