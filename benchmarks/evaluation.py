@@ -26,14 +26,30 @@ from PIL import Image, ImageDraw, ImageFont
 import keshin
 from keshin.classify import Labels
 from keshin.evaluate import Labelled, Opened, open_dataset
-from keshin.evaluate.evaluation import Choices, evaluate
+from keshin.evaluate.evaluation import evaluate
 from keshin.evaluate.figures import write_figures
+from keshin.evaluate.sources import Choices
 from keshin.facts import datasets as facts
 from keshin.facts import prompts
 
-GOOD = ("wonderful", "moving", "brilliant", "a delight", "great fun", "a triumph", "warm and clever")
+GOOD = (
+    "wonderful",
+    "moving",
+    "brilliant",
+    "a delight",
+    "great fun",
+    "a triumph",
+    "warm and clever",
+)
 BAD = ("dreadful", "tedious", "a mess", "a waste of time", "dull", "a failure", "cold and stupid")
-SUBJECTS = ("the film", "this movie", "the story", "the cast", "the director's new work", "the plot")
+SUBJECTS = (
+    "the film",
+    "this movie",
+    "the story",
+    "the cast",
+    "the director's new work",
+    "the plot",
+)
 FRAMES = (
     "{s} is {a} from the first scene to the last .",
     "all in all , {s} is {a} .",

@@ -64,10 +64,7 @@ def _good(one: Evaluation, words: Words) -> Iterator[str]:
         low=percent(main.low),
         high=percent(main.high),
     )
-    if main.low > main.chance:
-        against = "above"
-    else:
-        against = "below" if main.high < main.chance else "even"
+    against = "above" if main.low > main.chance else "below" if main.high < main.chance else "even"
     yield words[f"against_chance_{against}"].format(chance=percent(main.chance))
     uneven = one.data.largest_class > 1.5 * max(main.chance, 1e-9)
     if uneven and one.confusion and main.name == "accuracy":
