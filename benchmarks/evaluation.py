@@ -200,12 +200,20 @@ def main() -> None:
             "with_temperature": round(one.calibration.error_after, 4),
             "temperature": round(one.calibration.temperature, 3),
         })  # fmt: skip
+        write(options.out, options.model, rows)
     if options.figures:
         for one, row in zip(found, rows, strict=True):
             one.report(options.figures / f"{row['data'].split(',')[0].replace(' ', '-')}.html")
         write_figures(found, options.figures)
-    content = {"model": options.model, "keshin": keshin.__version__, "rows": rows}
-    options.out.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def write(path: Path, model: str, rows: list[dict[str, object]]) -> None:
+    """The rows; of those that were there before, the ones that were not measured again stay."""
+    before = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
+    titles = [row["data"] for row in rows]
+    kept = [row for row in before if row["data"] not in titles]
+    content = {"model": model, "keshin": keshin.__version__, "rows": [*kept, *rows]}
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
