@@ -40,7 +40,7 @@ from keshin.encode.encoder import Encoder
 from keshin.encode.picture_encoder import PictureEncoder
 from keshin.encode.pipeline import Vector, grouped
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when preprocessing or a graph changes vectors for the same facts."""
 AT_ONCE = 500
 REST_NS = 2_000_000_000

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from keshin.core.checkpoint import Checkpoint
 from keshin.core.config import Config
+from keshin.core.late_tokenizer import LateTokenizer
 from keshin.core.pictures import Failure, Mode, Picture, preprocess
 from keshin.core.tokenizer import Tokenizer, Truncation
 from keshin.encode.picture_encoder import Kind, PictureEncoder
@@ -60,6 +62,8 @@ class Encoder:
     batch_size: int = 32
     mode: str = "fp32"
     """The precision of the towers; vectors of other modes differ a little."""
+    engine: str = "onnx"
+    """What computes the towers; vectors of others differ by rounding."""
     decode: Mode = "exact"
     """How pictures are read: see ``keshin.core.pictures``."""
     threads: int | None = None
@@ -69,6 +73,11 @@ class Encoder:
     recognise: Callable[[], str] = field(default=str, repr=False)
     """Gives the mark; it reads next to nothing, but holds only where the files lie."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
+
+    @property
+    def computed(self) -> str:
+        """Engine and precision in a word, for what is kept apart by them."""
+        return self.mode if self.engine == "onnx" else f"{self.engine} {self.mode}"
 
     @property
     def mark(self) -> str:
@@ -127,7 +136,7 @@ class Encoder:
             width=width,
             encode=encode,
             batch_size=self.batch_size,
-            mode=self.mode,
+            mode=self.computed,
             decode=self.decode,
             threads=self.threads,
             kind=kind,
@@ -152,6 +161,32 @@ class Encoder:
             for rows, features in text_features(self.towers, self.config.text, tokens):
                 vectors[start + rows] = _unit(features)
         return vectors
+
+
+def encoder_of(
+    checkpoint: Checkpoint, towers: Towers, *, engine: str, mode: str, threads: int | None
+) -> Encoder:
+    """The encoder of a checkpoint whose towers ``engine`` computes.
+
+    The tokenizer is read with the first text, and a ``CheckpointError`` about it comes then.
+    """
+    mark = checkpoint.mark  # of the files as they are opened; later ones are not what runs
+
+    def recognise() -> str:
+        return mark if mark == checkpoint.mark else ""
+
+    return Encoder(
+        config=checkpoint.config,
+        tokenizer=LateTokenizer(checkpoint.tokenizer),
+        towers=towers,
+        logit_scale=checkpoint.logit_scale,
+        logit_bias=checkpoint.logit_bias,
+        mode=mode,
+        engine=engine,
+        identify=lambda: checkpoint.fingerprint,
+        recognise=recognise,
+        threads=threads,
+    )
 
 
 def _unit(features: FloatArray) -> FloatArray:

@@ -23,19 +23,11 @@ from keshin.core.config import (
     TextTransformer,
     VisionTransformer,
 )
-from keshin.encode.blocks import (
-    EXACT,
-    Graph,
-    Layers,
-    Projection,
-    Readout,
-    layer_norm,
-    linear,
-    single_query_attention,
-    transformer,
-)
+from keshin.encode.attention import Readout, Stream, single_query_attention, transformer
+from keshin.encode.blocks import EXACT, Graph, Layers, Projection, layer_norm, linear
 from keshin.encode.graph_roberta import roberta_text
 from keshin.encode.graph_siglip import pooled_vit
+from keshin.encode.patches import patch_tokens
 
 EXPANSION = 4  # of a bottleneck
 STEM_STRIDES = (2, 1, 1)
@@ -75,20 +67,18 @@ def text_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> M
 def vit(graph: Graph, pixels: str, facts: VisionTransformer) -> str:
     """A ViT: the patches and a class token, whose final feature is what is read."""
     rows, columns = facts.grid
-    width, side, length = facts.width, facts.patch_size, rows * columns + 1
-    kernel = graph.weight("visual.conv1.weight")
-    x = graph.op("Conv", pixels, kernel, kernel_shape=[side, side], strides=[side, side])
-    x = graph.op("Reshape", x, graph.constant([0, width, rows * columns]))
-    x = graph.op("Transpose", x, perm=[0, 2, 1])
+    width, length = facts.width, rows * columns + 1
+    x = patch_tokens(graph, pixels, facts)
     count = graph.op("Shape", pixels, start=0, end=1)
-    shape = graph.op("Concat", count, graph.constant([1, width]), axis=0)
+    shape = graph.op("Concat", graph.constant([1]), count, graph.constant([width]), axis=0)
     first = graph.op("Expand", graph.weight("visual.class_embedding"), shape)
-    x = graph.op("Concat", first, x, axis=1)
-    x = graph.op("Add", x, graph.weight("visual.positional_embedding"))
-    x = graph.op("Reshape", x, graph.constant([-1, width]))
+    x = graph.op("Concat", first, x, axis=0)  # (L, B, D)
+    places = graph.weight("visual.positional_embedding", [length, 1, width])
+    x = graph.op("Reshape", graph.op("Add", x, places), graph.constant([-1, width]))
     x = layer_norm(graph, x, "visual.ln_pre", facts.layer_norm_eps)
-    readout = Readout(lambda x: graph.op("Gather", x, graph.constant(0), axis=1), mask=None)
-    x = transformer(graph, x, "visual.", facts, graph.constant([length]), None, readout)
+    readout = Readout(lambda x: graph.op("Gather", x, graph.constant(0), axis=0), mask=None)
+    stream = Stream(graph.constant([length]), length_first=True)
+    x = transformer(graph, x, "visual.", facts, stream, readout)
     return layer_norm(graph, x, "visual.ln_post", facts.layer_norm_eps)
 
 
@@ -200,7 +190,7 @@ def text_transformer(graph: Graph, ids: str, ends: str, facts: TextTransformer) 
         seen = hide_later(graph, columns, graph.op("Unsqueeze", place, graph.constant([1, 2])))
     where = graph.op("Unsqueeze", place, one)
     readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), seen)
-    x = transformer(graph, x, "", facts, length, mask, readout)
+    x = transformer(graph, x, "", facts, Stream(length, mask), readout)
     return text_head(graph, x, facts)
 
 

@@ -33,6 +33,7 @@ class PictureEncoder:
     """(n, 3, h, w) preprocessed pictures -> (n, width)."""
     batch_size: int = 32
     mode: str = "fp32"
+    """What the network is computed in, and by what if not ONNX Runtime."""
     decode: Mode = "exact"
     threads: int | None = None
     kind: str = "joint"

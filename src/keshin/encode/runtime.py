@@ -20,12 +20,13 @@ from onnx import ModelProto, TensorProto
 
 from keshin.core.checkpoint import Checkpoint
 from keshin.core.hashes import sha256_of
-from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.blocks import EXACT
-from keshin.encode.encoder import Encoder, FloatArray, IntArray
+from keshin.encode.encoder import Encoder, FloatArray, IntArray, encoder_of
+from keshin.encode.engines import Provider
 from keshin.encode.graph import image_graph, probe_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
+from keshin.encode.precision import in_blocks
 from keshin.encode.prefix_tree import PrefixTree
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
 from keshin.encode.quantized_cache import cache_key, cached
@@ -40,7 +41,6 @@ EXACT_PRODUCTS = "session.x64quantprecision"
 """Makes 8-bit products exact on x86 processors whose instructions cut their sums at 16 bits."""
 QUIET = 3  # errors only
 
-Provider = str | tuple[str, Mapping[str, Any]]
 Array = npt.NDArray[Any]
 
 
@@ -64,7 +64,7 @@ class OnnxTowers:
     ) -> None:
         self.checkpoint = checkpoint
         self.mode = _checked_mode(mode)
-        self.prepack = prepack or MODES[mode].form == "blocks"  # which needs its own order
+        self.prepack = prepack
         self.cache = cache
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
@@ -134,8 +134,9 @@ class OnnxTowers:
         return cast(list[Array], self._session(model, arrays).run(None, dict(inputs)))
 
     def _session(self, model: ModelProto, arrays: Mapping[str, Array]) -> ort.InferenceSession:
+        prepack = self.prepack or in_blocks(arrays)
         weights = self.checkpoint.tensors.path
-        options = _options(weights, threads=self.threads, prepack=self.prepack)
+        options = _options(weights, threads=self.threads, prepack=prepack)
         supplied = [
             tensor.name
             for tensor in model.graph.initializer
@@ -228,8 +229,8 @@ def check_providers(asked: Sequence[str], used: Sequence[str]) -> None:
 def _checked_mode(mode: str) -> str:
     if mode == "bf16":
         raise KeshinError(
-            "ONNX Runtime has no bfloat16 products for this processor. Use engine='torch' for "
-            "bf16, or one of the modes fp32, int8-safe and int8."
+            "ONNX Runtime has no bfloat16 products for this processor. Use engine='openvino' or "
+            "engine='torch' for bf16, or one of the modes fp32, int8-safe and int8."
         )
     if mode not in MODES:
         raise KeshinError(f"There is no mode '{mode}'. There are: {', '.join(MODES)}.")
@@ -266,30 +267,8 @@ def onnx_encoder(
     mode: str = "fp32",
     cache: Path | None = None,
 ) -> Encoder:
-    """A checkpoint as an encoder that runs without PyTorch.
-
-    The tokenizer is read with the first text, and a ``CheckpointError`` about it comes then.
-    """
-    mark = checkpoint.mark  # of the files as they are opened; later ones are not what runs
-
-    def recognise() -> str:
-        return mark if mark == checkpoint.mark else ""
-
-    return Encoder(
-        config=checkpoint.config,
-        tokenizer=LateTokenizer(checkpoint.tokenizer),
-        towers=OnnxTowers(
-            checkpoint,
-            threads=threads,
-            providers=providers,
-            prepack=prepack,
-            mode=mode,
-            cache=cache,
-        ),
-        logit_scale=checkpoint.logit_scale,
-        logit_bias=checkpoint.logit_bias,
-        mode=mode,
-        identify=lambda: checkpoint.fingerprint,
-        recognise=recognise,
-        threads=threads,
+    """A checkpoint as an encoder that runs without PyTorch."""
+    towers = OnnxTowers(
+        checkpoint, threads=threads, providers=providers, prepack=prepack, mode=mode, cache=cache
     )
+    return encoder_of(checkpoint, towers, engine="onnx", mode=mode, threads=threads)

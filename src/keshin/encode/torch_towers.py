@@ -93,6 +93,7 @@ def torch_encoder(
         logit_scale=checkpoint.logit_scale,
         logit_bias=checkpoint.logit_bias,
         mode=mode,
+        engine="torch",
         identify=lambda: checkpoint.fingerprint,
         threads=threads,
     )
