@@ -26,14 +26,30 @@ from PIL import Image, ImageDraw, ImageFont
 import keshin
 from keshin.classify import Labels
 from keshin.evaluate import Labelled, Opened, open_dataset
-from keshin.evaluate.evaluation import Choices, evaluate
+from keshin.evaluate.evaluation import evaluate
 from keshin.evaluate.figures import write_figures
+from keshin.evaluate.sources import Choices
 from keshin.facts import datasets as facts
 from keshin.facts import prompts
 
-GOOD = ("wonderful", "moving", "brilliant", "a delight", "great fun", "a triumph", "warm and clever")
+GOOD = (
+    "wonderful",
+    "moving",
+    "brilliant",
+    "a delight",
+    "great fun",
+    "a triumph",
+    "warm and clever",
+)
 BAD = ("dreadful", "tedious", "a mess", "a waste of time", "dull", "a failure", "cold and stupid")
-SUBJECTS = ("the film", "this movie", "the story", "the cast", "the director's new work", "the plot")
+SUBJECTS = (
+    "the film",
+    "this movie",
+    "the story",
+    "the cast",
+    "the director's new work",
+    "the plot",
+)
 FRAMES = (
     "{s} is {a} from the first scene to the last .",
     "all in all , {s} is {a} .",
@@ -184,12 +200,20 @@ def main() -> None:
             "with_temperature": round(one.calibration.error_after, 4),
             "temperature": round(one.calibration.temperature, 3),
         })  # fmt: skip
+        write(options.out, options.model, rows)
     if options.figures:
         for one, row in zip(found, rows, strict=True):
             one.report(options.figures / f"{row['data'].split(',')[0].replace(' ', '-')}.html")
         write_figures(found, options.figures)
-    content = {"model": options.model, "keshin": keshin.__version__, "rows": rows}
-    options.out.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def write(path: Path, model: str, rows: list[dict[str, object]]) -> None:
+    """The rows; of those that were there before, the ones that were not measured again stay."""
+    before = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
+    titles = [row["data"] for row in rows]
+    kept = [row for row in before if row["data"] not in titles]
+    content = {"model": model, "keshin": keshin.__version__, "rows": [*kept, *rows]}
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

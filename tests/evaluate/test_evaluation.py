@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score, recall_score
 import keshin
 from keshin.errors import DataError
 from keshin.evaluate import Answers, Captioned, Labelled, assess, read_evaluation, trust
-from keshin.evaluate.evaluation import Choices, evaluate, same_question, open_pictures
+from keshin.evaluate.evaluation import evaluate, same_question
+from keshin.evaluate.sources import Choices, open_pictures
 
 COLOURS = {"cat": (220, 30, 30), "dog": (30, 220, 30), "red_bird": (30, 30, 220)}
 
@@ -180,9 +181,10 @@ def test_limit_is_a_random_part_and_is_said(model, folder):
     found = keshin.evaluate(model, folder, limit=10)
     assert found.main.count == 10
     assert found.data.limited
-    assert found == keshin.evaluate(model, folder, limit=10) or found.answers == keshin.evaluate(
-        model, folder, limit=10
-    ).answers
+    assert (
+        found == keshin.evaluate(model, folder, limit=10)
+        or found.answers == keshin.evaluate(model, folder, limit=10).answers
+    )
     other = keshin.evaluate(model, folder, limit=10, seed=1)
     assert other.answers.ids != found.answers.ids
 
@@ -198,7 +200,7 @@ def test_same_question_knows_what_changed(model, folder, tmp_path):
 
 
 def test_wrong_use_is_a_sentence(model, folder, tmp_path):
-    with pytest.raises(DataError, match="no pictures|holds no folders|There is no"):
+    with pytest.raises(DataError, match="There is no"):
         keshin.evaluate(model, tmp_path / "nowhere")
     from keshin.classify import make_labels
 
@@ -238,7 +240,9 @@ def test_kill_9_computes_nothing_twice(tiny_folder, tmp_path, monkeypatch):
 
     model = keshin.load(tiny_folder, threads=1)
     counts = []
-    extract(model, sorted(folder.rglob("*.png")), progress=lambda c: counts.append((c.cached, c.new)))
+    extract(
+        model, sorted(folder.rglob("*.png")), progress=lambda c: counts.append((c.cached, c.new))
+    )
     cached, new = counts[-1]
     assert cached + new == 2100
     assert cached >= 500  # what was flushed, at most two seconds before

@@ -76,7 +76,9 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin], words: Words) -> st
         for (px, py), bin_ in zip(points, bins, strict=True):
             canvas.line((px, y(bin_.low)), (px, y(bin_.high)), f"s{kind}")
             said = f"{percent(bin_.accuracy, 1)} [{100 * bin_.low:.1f}, {100 * bin_.high:.1f}]"
-            canvas.mark(px, py, kind, f"f{kind}", f"{bin_.confidence:.2f}: {said}, n = {bin_.count:,}")
+            canvas.mark(
+                px, py, kind, f"f{kind}", f"{bin_.confidence:.2f}: {said}, n = {bin_.count:,}"
+            )
     _key(canvas, x(0) + 10, 24, [(0, words["as_given"]), (1, words["with_temperature"])])
     return canvas.svg()
 

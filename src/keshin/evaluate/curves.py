@@ -36,7 +36,7 @@ def few_shot_curves(
     """Both curves: a probe on the features of the paper that starts from zero, and one on the joint
     features that starts from the text weights (k, d).
 
-    Without a training split, examples come from one half of the pictures, and the other is measured.
+    Without a training split, examples come from one half of the pictures; the other is measured.
     """
     from keshin.evaluate.few_shot import Examples, Text, few_shot
 

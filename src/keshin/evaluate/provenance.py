@@ -16,9 +16,12 @@ import numpy as np
 from PIL import Image
 
 from keshin import __version__
-from keshin.core.pictures import Picture
+from keshin.api import Model
+from keshin.core.pictures import Failure, Picture
+from keshin.evaluate.datasets import Opened
 from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.results import RunFacts
+from keshin.evaluate.results import DataFacts, Failed, ModelFacts, RunFacts
+from keshin.evaluate.shown import name_of_row
 
 AT_ONCE = 64
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "scikit-learn")
@@ -71,7 +74,9 @@ def run_facts(*, command: str, seed: int, seconds: float) -> RunFacts:
         versions=versions(),
         system=f"{platform.system()} {platform.machine()}",
         processor=processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,  # noqa: E501
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
         seconds=round(seconds, 2),
     )
 
@@ -97,3 +102,42 @@ def processor() -> str:
         pass
     return platform.processor() or platform.machine()
 
+
+def data_facts(opened: Opened, data: Labelled, failures: int, limited: bool) -> DataFacts:
+    """Which pictures were looked at; hashes all of them."""
+    dataset = opened.dataset
+    return DataFacts(
+        title=opened.title,
+        key=dataset.key if dataset else "",
+        source=str(opened.path),
+        split=opened.split if dataset else "",
+        metric=opened.metric,
+        pictures=len(data),
+        failed=failures,
+        digest=digest(data),
+        largest_class=largest_class(data),
+        limited=limited,
+        licence=dataset.licence if dataset else "",
+        notes=" ".join(opened.notes),
+    )
+
+
+def model_facts(model: Model) -> ModelFacts:
+    """Which model looks, and how."""
+    encoder = model.encoder
+    height, width = model.config.preprocess.size
+    return ModelFacts(
+        model.name, model.origin, encoder.fingerprint, encoder.mode, encoder.decode, (height, width)
+    )
+
+
+def failed(data: Labelled, failures: tuple[Failure, ...]) -> tuple[Failed, ...]:
+    """Pictures that could not be read, under the names that the report uses."""
+    return tuple(Failed(name_of_row(data, f.index), f.error) for f in failures)
+
+
+def largest_class(data: Labelled) -> float:
+    """Share of the pictures that show the most frequent class."""
+    if data.targets.ndim == 2:
+        return float((data.targets == 1).mean(axis=0).max()) if len(data) else 0.0
+    return float(np.bincount(data.targets).max() / len(data)) if len(data) else 0.0

@@ -30,11 +30,11 @@ def name_of_row(data: Labelled, row: int) -> str:
 
 
 def names_below(data: Labelled, root: Path) -> tuple[str, ...]:
-    """What a report calls the pictures: their ids, or their paths below ``root``, which are the same
-    on another machine."""
+    """What a report calls the pictures: their ids, or their paths below ``root``, which are
+    the same on another machine."""
     if data.ids or not len(data) or not isinstance(data.pictures[0], str | os.PathLike):
         return data.ids
-    top = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118 - of a million, fast
+    top = os.path.join(os.path.abspath(root), "")  # noqa: PTH100 - of a million, fast
     names = (os.path.abspath(p) for p in data.pictures if isinstance(p, str | os.PathLike))  # noqa: PTH100
     return tuple(name.removeprefix(top) for name in names)
 
