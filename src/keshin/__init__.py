@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from keshin.evaluate.weaknesses import weaknesses
+    from keshin.exporting import export
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "TokenizerError",
     "TrainingError",
     "__version__",
+    "export",
     "load",
     "load_classifier",
     "weaknesses",
@@ -78,6 +80,7 @@ _HOMES = {
     "Result": "classify",
     "TokenizerError": "errors",
     "TrainingError": "errors",
+    "export": "exporting",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",

@@ -32,6 +32,10 @@ COMMANDS = {
         "keshin.cli.weaknesses:weaknesses",
         "Measure what a model is known to be bad at.",
     ),
+    "export": (
+        "keshin.cli.export:export",
+        "Write a model for OpenCLIP, transformers or ONNX.",
+    ),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
