@@ -73,7 +73,7 @@ def tensors_of(checkpoint: Checkpoint, dtype: str | None) -> dict[str, Array]:
 
 def main_type(tensors: Mapping[str, Array]) -> str:
     """The type of most of the numbers, as PyTorch names it."""
-    sizes = {kind: 0 for kind in TORCH}
+    sizes = dict.fromkeys(TORCH, 0)
     for array in tensors.values():
         sizes[array.dtype] += array.size
     return TORCH[max(sizes, key=lambda kind: sizes[kind])]
@@ -116,7 +116,7 @@ def write_keshin(
 def write_onnx_towers(
     checkpoint: Checkpoint, folder: Path, dtype: str | None, classifier: Path | None
 ) -> Written:
-    """Two towers as ONNX files, with facts and tokenizer inside and beside; perhaps a classifier."""
+    """Two towers as ONNX files, facts and tokenizer inside; perhaps a classifier."""
     from keshin.encode.onnx_check import distance
     from keshin.encode.onnx_files import classifier_file, image_file, text_file, write_onnx
     from keshin.encode.runtime import onnx_encoder
