@@ -20,11 +20,11 @@ torch = pytest.importorskip("torch")
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import tokenizers  # noqa: E402
-from conftest import random_tensors, tiny_config  # noqa: E402
 from PIL import Image  # noqa: E402
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors  # noqa: E402
 
 import keshin  # noqa: E402
+from conftest import random_tensors, tiny_config  # noqa: E402
 from keshin.core.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from keshin.core.config import (  # noqa: E402
     ModifiedResNet,
@@ -53,9 +53,7 @@ def picture():
 
 def saved(tmp_path, tokenizer, spread=0.3, **changes):
     config = tiny_config(tokenizer, **changes)
-    return config, save_checkpoint(
-        tmp_path / "model", config, tuned(config, spread), tokenizer
-    )
+    return config, save_checkpoint(tmp_path / "model", config, tuned(config, spread), tokenizer)
 
 
 def tuned(config, spread):
@@ -128,7 +126,7 @@ def test_a_resnet_in_open_clip(tmp_path, tiny_tokenizer):
 def test_oblong_squashed_and_sigmoid_in_open_clip(tmp_path, tiny_tokenizer):
     base = tiny_config(tiny_tokenizer)
     facts = replace(base.preprocess, size=(16, 32), resize="squash", interpolation="bilinear")
-    config, folder = saved(
+    _, folder = saved(
         tmp_path, tiny_tokenizer, vision=vit(base, image_size=(16, 32)), preprocess=facts,
         score=ScoreFacts(kind="sigmoid"),
     )  # fmt: skip

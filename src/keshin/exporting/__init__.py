@@ -50,7 +50,7 @@ def export(
     model: Model | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    format: Format = "keshin",  # noqa: A002  (the command's option has this name)
+    format: Format = "keshin",
     dtype: Precision | None = None,
     classifier: str | os.PathLike[str] | None = None,
     evaluations: Sequence[str | os.PathLike[str]] = (),
@@ -89,8 +89,12 @@ def export(
             f"A classifier can be baked into the format 'onnx', not into '{format}'. Leave it out; "
             "its file can be loaded beside a keshin model (keshin.load_classifier)."
         )
-    named = model if isinstance(model, str | os.PathLike) else model.origin
-    checkpoint, origin = find_checkpoint(named)
+    if isinstance(model, str | os.PathLike):
+        checkpoint, origin = find_checkpoint(model)
+    else:  # what was loaded may have had facts that its files do not state
+        held = getattr(model.encoder.towers, "checkpoint", None)
+        origin = model.origin
+        checkpoint = held if isinstance(held, Checkpoint) else find_checkpoint(origin)[0]
     target = Path(out).absolute()
     _check_place(target, checkpoint, force)
     story = card.read_story(checkpoint, _run_of(checkpoint, run), [Path(e) for e in evaluations])

@@ -151,9 +151,7 @@ def _about(
     checkpoint: Checkpoint, origin: str, form: str, written: Written, original: str | None
 ) -> str:
     config, vision, text = checkpoint.config, checkpoint.config.vision, checkpoint.config.text
-    shown = origin if Path(origin).name == origin or not Path(origin).is_absolute() else (
-        Path(origin).name
-    )  # fmt: skip
+    shown = Path(origin).name if Path(origin).is_absolute() else origin  # no paths of a machine
     rows = {
         "image tower": f"{kind_of(vision)}, {vision.image_size[0]} x {vision.image_size[1]} pixels",
         "text tower": f"{kind_of(text)}, {text.layers} layers of width {text.width}, "
@@ -170,9 +168,9 @@ def _about(
         f"| {k} | {_cell(v)} |\n" for k, v in rows.items()
     )
     said = (
-        f"A CLIP model: it puts pictures and texts into one space, where a picture lies near what "
-        f"describes it. Exported by keshin {__version__} in the format '{form}'. Checked when it was "
-        f"written: the largest difference of {written.compared} to the model is "
+        "A CLIP model: it puts pictures and texts into one space, where a picture lies near what "
+        f"describes it. Exported by keshin {__version__} in the format '{form}'. Checked when it "
+        f"was written: the largest difference of {written.compared} to the model is "
         f"{written.difference:.2g}.\n"
     )
     if original is not None:
@@ -198,7 +196,8 @@ def _use(form: str, config: Config, written: Written) -> str:
         "openclip": 'import open_clip\nname = "local-dir:FOLDER"  # this folder\n'
         "model, _, preprocess = open_clip.create_model_and_transforms(name)\n"
         "tokenizer = open_clip.get_tokenizer(name)\nmodel.eval()",
-        "transformers": f"from transformers import {family}Model, AutoImageProcessor, AutoTokenizer\n"
+        "transformers": "from transformers import AutoImageProcessor, AutoTokenizer, "
+        f"{family}Model\n"
         f'model = {family}Model.from_pretrained("FOLDER")  # this folder\n'
         'processor = AutoImageProcessor.from_pretrained("FOLDER")\n'
         'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
@@ -281,17 +280,17 @@ def _compute(story: Story, original: str | None) -> str:
 def _accuracy(story: Story, original: str | None) -> str:
     text = ""
     if story.measured:
-        text += "| data | measure | value | 95 % interval | chance | pictures |\n|---|---|---|---|---|---|\n"
+        columns = ("data", "measure", "value", "95 % interval", "chance", "pictures")
+        text += f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
         for each in story.measured:
             title = " ".join(filter(None, (each.data.title, each.data.split)))
             title += " (a part)" if each.data.limited else ""
             title += f", {each.model.mode}" if each.model.mode != "fp32" else ""
             for score in each.scores:
-                low, high = 100 * score.low, 100 * score.high
-                text += (
-                    f"| {_cell(title)} | {_cell(score.name)} | {100 * score.value:.1f} % | {low:.1f} "
-                    f"to {high:.1f} | {100 * score.chance:.1f} % | {score.count:,} |\n"
-                )
+                value, chance = f"{100 * score.value:.1f} %", f"{100 * score.chance:.1f} %"
+                interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
+                row = (_cell(title), _cell(score.name), value, interval, chance, f"{score.count:,}")
+                text += f"| {' | '.join(row)} |\n"
     checks = [r for r in story.records if r.get("event") == "validation"]
     if checks:
         values = {k: v for k, v in checks[-1].items() if isinstance(v, float)}

@@ -41,10 +41,9 @@ CLEAN = {cleaning: name for name, cleaning in CLEANING.items()}
 def to_open_clip(config: Config, tokenizer: Tokenizer) -> Outward:
     """Raises ``CheckpointError`` for what OpenCLIP does not have."""
     vision, text = config.vision, config.text
-    if isinstance(vision, ResNet):
-        raise _no(config, "it has no residual network of basic blocks on patches", "onnx, keshin")
     if isinstance(text, RobertaText):
         raise _no(config, "its XLM-R towers are fetched by name from a hub", "onnx, keshin")
+    image_options = _vision(config)
     own = [part for part in (vision, text) if isinstance(part, VisionTransformer | TextTransformer)]
     quick = {part.activation == "quick_gelu" for part in own}
     if len(quick) > 1:
@@ -59,7 +58,7 @@ def to_open_clip(config: Config, tokenizer: Tokenizer) -> Outward:
     model: dict[str, Any] = {
         "embed_dim": config.embed_dim,
         "quick_gelu": quick.pop(),
-        "vision_cfg": _vision(config),
+        "vision_cfg": image_options,
         "text_cfg": words,
     }
     if custom:
@@ -93,6 +92,8 @@ def _no(config: Config, reason: str, others: str) -> CheckpointError:
 
 def _vision(config: Config) -> dict[str, Any]:
     vision = config.vision
+    if isinstance(vision, ResNet):
+        raise _no(config, "it has no residual network of basic blocks on patches", "onnx, keshin")
     height, width = vision.image_size
     size = height if height == width else [height, width]
     if isinstance(vision, PooledVisionTransformer):
@@ -114,7 +115,6 @@ def _vision(config: Config) -> dict[str, Any]:
             "head_width": vision.width * 32 // vision.heads,
             "patch_size": None,
         }
-    assert isinstance(vision, VisionTransformer)
     return {
         "image_size": size,
         "patch_size": vision.patch_size,

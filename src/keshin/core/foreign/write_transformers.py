@@ -48,7 +48,7 @@ STEPS: dict[str, tuple[Any, ...]] = {"lower": (LOWER,), "canonical": CANONICAL}
 
 
 def to_transformers(config: Config, tokenizer: Tokenizer, dtype: str) -> Outward:
-    """``dtype`` as PyTorch names it. Raises ``CheckpointError`` for what the classes do not have."""
+    """``dtype`` as PyTorch names it. Raises ``CheckpointError`` for what the classes lack."""
     vision, text = config.vision, config.text
     if not isinstance(text, TextTransformer):
         raise _no(config, "its CLIP and SigLIP classes have no XLM-R text tower", "onnx, keshin")
