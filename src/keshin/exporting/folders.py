@@ -32,8 +32,8 @@ from keshin.errors import CheckpointError
 Array = npt.NDArray[Any]
 ALWAYS_FULL = ("logit_scale", "logit_bias")
 """A half would change every score by up to 0.2 %."""
-NUMPY = {"fp32": np.float32, "fp16": np.float16}
-TORCH = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
+NUMPY: dict[str, Any] = {"fp32": np.float32, "fp16": np.float16}
+TORCH: dict[Any, str] = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16"}
 SAMPLES = ("a", "A photo of a Cat, and a dog!", "3 red birds &amp; more", "化身と猫の写真", "it's")
 PROBLEM = "The export was not written. This is a bug in keshin: please report it."
 LIMITS = {"fp32": 1e-5, "fp16": 2e-2}
@@ -60,7 +60,7 @@ def tensors_of(checkpoint: Checkpoint, dtype: str | None) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for name in checkpoint.tensors.infos:
         array = checkpoint.tensors.read(name)
-        kind = np.float32 if name in ALWAYS_FULL else NUMPY.get(dtype or "", array.dtype.type)
+        kind: Any = np.float32 if name in ALWAYS_FULL else NUMPY.get(dtype or "", array.dtype.type)
         with np.errstate(over="ignore"):
             found[name] = array.astype(kind, copy=False)
         if kind == np.float16 and not np.isfinite(found[name]).all():
