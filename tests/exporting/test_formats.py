@@ -1,6 +1,7 @@
 """Exports read back by keshin's own readers, and run: nothing changes, and nothing is lost."""
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -259,3 +260,48 @@ def test_words_that_are_no_choice(tmp_path, tiny_folder):
         export(tiny_folder, tmp_path / "out", format="tflite")
     with pytest.raises(keshin.KeshinError, match="no dtype 'int8'"):
         export(tiny_folder, tmp_path / "out", dtype="int8")
+
+
+def test_brain_floats_become_full_ones(tmp_path, tiny_folder):
+    """NumPy has no bfloat16, and ONNX files for any program should hold none."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    stored = TensorFile(tiny_folder / "model.safetensors")
+    header, data = {}, b""
+    for name in stored.infos:
+        array = stored.read_float32(name)
+        halves = (np.ascontiguousarray(array).view(np.uint32) >> 16).astype("<u2").tobytes()
+        place = [len(data), len(data) + len(halves)]
+        header[name] = {"dtype": "BF16", "shape": array.shape, "data_offsets": place}
+        data += halves
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    raw = len(text).to_bytes(8, "little") + text + data
+    (folder / "model.safetensors").write_bytes(raw)
+    for form in FORMATS:
+        assert export(folder, tmp_path / form, format=form).difference < 1e-6
+    model = onnx.load(tmp_path / "onnx" / "image.onnx")
+    assert {t.data_type for t in model.graph.initializer} <= {
+        onnx.TensorProto.FLOAT, onnx.TensorProto.INT64,
+    }  # fmt: skip
+
+
+def test_a_loaded_model_is_exported_as_it_was_loaded(tmp_path, tiny_folder):
+    """Its files may lack facts that were given when it was loaded."""
+    out = export(tiny_folder, tmp_path / "bare", format="openclip").folder
+    sheet = json.loads((out / "open_clip_config.json").read_text())
+    del sheet["preprocess_cfg"]["mean"]
+    (out / "open_clip_config.json").write_text(json.dumps(sheet))
+    with pytest.raises(keshin.CheckpointError, match="mean"):
+        export(out, tmp_path / "no")
+    model = keshin.load(out, facts={"mean": [0.5, 0.5, 0.5]}, threads=1)
+    assert export(model, tmp_path / "yes").difference == 0.0
+
+
+def test_lower_case_cleaning_of_open_clip_is_for_clips_own_kind(tmp_path, tiny_folder):
+    out = export(tiny_folder, tmp_path / "out", format="openclip").folder
+    file = json.loads((out / "tokenizer.json").read_text())
+    file["model"]["end_of_word_suffix"] = None
+    (out / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(keshin.CheckpointError, match=r"'clean' to 'lower', but .* OpenAI's kind"):
+        keshin.load(out)

@@ -108,7 +108,7 @@ def _read_records(path: Path) -> list[Mapping[str, Any]]:
         raise DataError(
             f"There is no {path}. Name the folder of the run, in which `keshin train` left it."
         )
-    found = []
+    found: list[Mapping[str, Any]] = []
     for line in path.read_bytes().splitlines():
         try:
             found.append(msgspec.json.decode(line, type=dict[str, Any]))

@@ -25,7 +25,7 @@ from keshin.core.foreign import read_foreign
 from keshin.core.foreign.outward import Outward
 from keshin.core.foreign.write_open_clip import to_open_clip
 from keshin.core.foreign.write_transformers import to_transformers
-from keshin.core.tensors import TensorFile, write_tensors
+from keshin.core.tensors import WRITTEN_TYPES, TensorFile, write_tensors
 from keshin.core.tokenizer import Tokenizer
 from keshin.errors import CheckpointError
 
@@ -69,6 +69,15 @@ def tensors_of(checkpoint: Checkpoint, dtype: str | None) -> dict[str, Array]:
                 "Export with dtype fp32."
             )
     return found
+
+
+def _stored_so(file: TensorFile, tensors: Mapping[str, Array]) -> bool:
+    """Whether the file holds what the towers need in these very types."""
+    return all(
+        WRITTEN_TYPES[array.dtype.name] == file.infos[name].dtype
+        for name, array in tensors.items()
+        if name not in ALWAYS_FULL
+    )
 
 
 def main_type(tensors: Mapping[str, Array]) -> str:
@@ -125,8 +134,10 @@ def write_onnx_towers(
     labels, head, facts = _head(checkpoint, classifier) if classifier else ((), None, {})
     tensors = tensors_of(checkpoint, dtype)
     scratch = folder / WEIGHTS
-    write_tensors(scratch, tensors)
-    config, weights = checkpoint.config, TensorFile(scratch)
+    config, weights = checkpoint.config, checkpoint.tensors
+    if not _stored_so(weights, tensors):
+        write_tensors(scratch, tensors)
+        weights = TensorFile(scratch)
     checkpoint.tokenizer().save(folder / TOKENIZER)
     (folder / FACTS).write_bytes(dump_config(config))
     shared = _metadata(checkpoint)
@@ -142,7 +153,7 @@ def write_onnx_towers(
         text = msgspec.json.format(msgspec.json.encode(list(labels)), indent=2)
         (folder / "labels.json").write_bytes(text + b"\n")
         found = max(found, _check_head(encoder, folder / "classifier.onnx", head))
-    scratch.unlink()
+    scratch.unlink(missing_ok=True)
     if not found <= limit:
         raise CheckpointError(
             f"The ONNX files of '{config.name}' differ from the model by {found:.1e} in a number "
