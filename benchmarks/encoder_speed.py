@@ -5,12 +5,15 @@
 Run it with an interpreter that has keshin, open_clip_torch and transformers, on a quiet machine.
 Same shapes, random weights, the same pixels, equal threads; the engines take turns, the first round
 is not counted; medians and ratios. Also the machine's measured peak of matrix products in fp32 and
-8 bits, and the share of it that keshin's towers reach. Writes results/encoder_speed.json.
+8 bits, and the share of it that keshin's towers reach, and the time that the matrix products of
+ViT-B/32 alone take in ONNX Runtime and in PyTorch: nothing that uses them can be faster. OpenVINO's
+rows need keshin[openvino]. Writes results/encoder_speed.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from keshin.api import load  # noqa: E402
+from keshin.errors import KeshinError  # noqa: E402
 
 NAMES = {"ViT-B/32": "ViT-B-32-quickgelu", "RN50": "RN50-quickgelu"}
 OPERATIONS = {"ViT-B/32": 8.73e9, "RN50": 12.2e9}
@@ -38,19 +43,36 @@ OPERATIONS = {"ViT-B/32": 8.73e9, "RN50": 12.2e9}
 SIDES = (768, 1024, 1536, 2048)
 """Of the square matrices whose product is the measure of the machine."""
 MODES = ("fp32", "int8-safe", "int8")
+OPENVINO = ("fp32", "bf16")
+PRODUCTS = {(49, 3072, 768): 1, (50, 768, 2304): 11, (50, 768, 768): 11,
+            (50, 768, 3072): 11, (50, 3072, 768): 11}  # fmt: skip
+"""(rows a picture, inputs, outputs) of ViT-B/32's products, and how many there are. Of the last
+block keshin computes one token; its products are left out."""
+TURN = 0.8
+PEERS = ("open_clip", "transformers")
 Call = Callable[[], Any]
 
 
-def take_turns(calls: dict[str, Call], runs: int) -> dict[str, float]:
-    """Median seconds of each call."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+def take_turns(calls: dict[str, Call], runs: int) -> dict[str, tuple[float, float]]:
+    """Seconds of each call: the median of its turns, and the fastest single call.
+
+    A turn repeats its call for ``TURN`` seconds: what else runs on the machine then falls on fast
+    and slow calls alike, and so do PyTorch's threads, which spin for a while when it has ended.
+    """
+    times: dict[str, list[list[float]]] = {name: [] for name in calls}
     for run in range(runs + 1):
         for name, call in calls.items():
-            began = time.perf_counter()
-            call()
+            turn: list[float] = []
+            while not turn or sum(turn) < TURN * bool(run):
+                began = time.perf_counter()
+                call()
+                turn.append(time.perf_counter() - began)
             if run:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
+                times[name].append(turn)
+    return {
+        name: (statistics.median(map(statistics.mean, turns)), min(map(min, turns)))
+        for name, turns in times.items()
+    }
 
 
 def peaks(threads: int, runs: int) -> dict[str, float]:
@@ -98,6 +120,40 @@ def products(threads: int, side: int) -> dict[str, Call]:
     return calls
 
 
+def products_alone(batch: int, threads: int, runs: int) -> dict[str, float]:
+    """Milliseconds of the products of ViT-B/32, without anything between them."""
+    import torch
+
+    dice = np.random.default_rng(0)
+    total = dict.fromkeys(("onnxruntime", "torch"), 0.0)
+    for (rows, inputs, outputs), count in PRODUCTS.items():
+        x = dice.standard_normal((rows * batch, inputs)).astype(np.float32)
+        w = dice.standard_normal((outputs, inputs)).astype(np.float32)
+        b = np.zeros(outputs, np.float32)
+        graph = helper.make_graph(
+            [helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)],
+            "product",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        xt, wt, bt = map(torch.from_numpy, (x, w, b))
+        calls = {
+            "onnxruntime": lambda session=session, x=x: session.run(None, {"x": x}),
+            "torch": lambda x=xt, w=wt, b=bt: torch.nn.functional.linear(x, w, b),
+        }
+        for engine, (seconds, _) in take_turns(calls, min(runs, 3)).items():
+            total[engine] += 1000 * seconds * count
+    return {engine: round(value, 1) for engine, value in total.items()}
+
+
 def engines(name: str, folder: Path, threads: int) -> dict[str, Callable[[Any], Any]]:
     """Functions of pixels: keshin's modes and the peers, with the same random weights."""
     import open_clip
@@ -128,6 +184,11 @@ def engines(name: str, folder: Path, threads: int) -> dict[str, Callable[[Any], 
     found: dict[str, Callable[[Any], Any]] = {}
     for mode in MODES:
         found[mode] = load(folder, mode=mode, threads=threads).encoder.towers.image_features
+    if importlib.util.find_spec("openvino"):
+        for mode in OPENVINO:
+            with suppress(KeshinError):  # no bfloat16 on this processor
+                model_ = load(folder, mode=mode, threads=threads, engine="openvino")
+                found[f"openvino {mode}"] = model_.encoder.towers.image_features
     found["open_clip"] = without_gradients(model.encode_image)
     if name.startswith("ViT"):
         from transformers import CLIPConfig, CLIPModel
@@ -149,7 +210,12 @@ def main() -> None:
     options = parser.parse_args()
     peak = peaks(options.threads, options.runs)
     print({name: f"{value / 1e9:.0f} G/s" for name, value in peak.items()})
+    alone = {b: products_alone(b, options.threads, options.runs) for b in options.batches}
+    print("ViT-B/32, products alone, ms:", alone)
     rows = []
+    if options.out.exists():  # of models that are not measured this time
+        old = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+        rows = [row for row in old if row["model"] not in options.models]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["KESHIN_CACHE"] = f"{folder}/cache"
         for number, name in enumerate(options.models):
@@ -159,8 +225,10 @@ def main() -> None:
                 pixels = dice.standard_normal((batch, 3, 224, 224)).astype(np.float32)
                 exact = functions["open_clip"](pixels)
                 calls = {n: (lambda f=f, pixels=pixels: f(pixels)) for n, f in functions.items()}
-                seconds = take_turns(calls, options.runs)
-                for mode in MODES:
+                both = take_turns(calls, options.runs)
+                seconds = {n: median for n, (median, _) in both.items()}
+                fastest = {n: least for n, (_, least) in both.items()}
+                for mode in [n for n in functions if n not in PEERS]:
                     own = functions[mode](pixels)
                     norms = np.linalg.norm(own, axis=1) * np.linalg.norm(exact, axis=1)
                     rate = OPERATIONS[name] * batch / seconds[mode]
@@ -169,7 +237,15 @@ def main() -> None:
                         "milliseconds": round(1000 * seconds[mode], 2),
                         "ratios": {
                             peer: round(seconds[peer] / seconds[mode], 2)
-                            for peer in ("open_clip", "transformers") if peer in seconds
+                            for peer in PEERS if peer in seconds
+                        },
+                        "ratios of the fastest calls": {
+                            peer: round(fastest[peer] / fastest[mode], 2)
+                            for peer in PEERS if peer in seconds
+                        },
+                        "peers' milliseconds": {
+                            peer: round(1000 * seconds[peer], 1)
+                            for peer in PEERS if peer in seconds
                         },
                         "least cosine": round(float(((own * exact).sum(axis=1) / norms).min()), 6),
                         "share of peak": round(
@@ -183,6 +259,7 @@ def main() -> None:
         "threads": options.threads,
         "runs": options.runs,
         "peak operations a second": {name: round(value) for name, value in peak.items()},
+        "products of ViT-B/32 alone, milliseconds": alone,
         "rows": rows,
     }
     options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
     python benchmarks/training_speed.py --pairs flickr8k-train.parquet [--work plain ...]
 
 The pairs are real photographs with real captions (columns ``image`` and ``captions``), decoded
-before anything is timed. A contestant's step is what its own training loop does with a batch: open_clip's
+before anything is timed. A contestant's step is what its own training loop does: open_clip's
 ``train_one_epoch`` (forward, ``ClipLoss``, backward, AdamW; with ``accum_freq`` the features of all
 micro-batches without gradients first, then each again with the whole loss), keshin's ``take_step``.
 open_clip's tokenizer pads to 77; keshin's batches are as long as their captions, which is exact.

@@ -30,14 +30,14 @@ from keshin.core.pulled import Pulled, check, read_record
 from keshin.core.stated import gather, statement_file
 from keshin.core.tokenizer import Truncation
 from keshin.encode.encoder import Encoder, FloatArray
-from keshin.errors import CheckpointError, KeshinError, require
+from keshin.encode.engines import Provider, open_encoder
+from keshin.errors import CheckpointError
 from keshin.facts import releases
 
 if TYPE_CHECKING:
     from keshin.encode.embedded import Counts, Embedded
 
 DEFAULT_MODEL = "mini"
-Provider = str | tuple[str, Mapping[str, Any]]
 EMBEDDED = Path(__file__).parent / "models"
 
 
@@ -164,8 +164,8 @@ def load(
             them (OpenCLIP, transformers, OpenAI). The name of a model that is here wins over a
             folder of the same name; write ``./mini`` for the folder.
         mode: ``fp32``, the reference; ``int8-safe``, weights in blocks of 8 bits; ``int8``, the
-            fastest on a processor; ``bf16`` with PyTorch. ``keshin info --fidelity`` measures how
-            far a mode is from the reference.
+            fastest on a processor; ``bf16`` with PyTorch or OpenVINO. ``keshin info --fidelity``
+            measures how far a mode is from the reference.
         facts: what the files of a folder do not state (docs/concepts/checkpoint.md), or the name
             of a release whose facts they are.
         download: fetch a model that is not on this machine; without it nothing is fetched.
@@ -173,7 +173,8 @@ def load(
             default: as many as there are cores.
         providers: ONNX Runtime's execution providers, best first, each a name or a pair of name
             and options; default: the processor.
-        engine: ``onnx``, or ``torch`` for PyTorch (needs ``keshin[train]``).
+        engine: ``onnx``; ``openvino`` (needs ``keshin[openvino]``), for bf16 on processors that
+            have it; ``torch`` for PyTorch (needs ``keshin[train]``).
         device: of PyTorch: ``cuda``, ``mps``, ``cpu``; default: the first of these that is there.
         decode: how pictures are read: "exact"; "fast", which decodes large JPEGs at a part of their
             size (cosine to exact at least 0.999 on what was measured); or "reference", the original
@@ -184,28 +185,16 @@ def load(
     for options that do not go together.
     """
     checkpoint, origin = find_checkpoint(name_or_path, facts=facts, download=download)
-    if engine == "torch":
-        if providers is not None:
-            raise KeshinError("providers belong to engine='onnx'; name PyTorch's device instead.")
-        require("torch", extra="train")
-        from keshin.encode.torch_towers import torch_encoder
-
-        encoder = torch_encoder(checkpoint, device, mode, threads)
-    elif engine == "onnx":
-        if device is not None:
-            raise KeshinError("device belongs to engine='torch'; name ONNX Runtime's providers.")
-        from keshin.encode.runtime import onnx_encoder  # here: it takes 0.2 s to import
-
-        encoder = onnx_encoder(
-            checkpoint,
-            threads=threads,
-            providers=providers,
-            prepack=prepack,
-            mode=mode,
-            cache=QUANTISED.folder,
-        )
-    else:
-        raise KeshinError(f"There is no engine '{engine}'. There are: onnx, torch.")
+    encoder = open_encoder(
+        checkpoint,
+        engine,
+        mode=mode,
+        threads=threads,
+        providers=providers,
+        device=device,
+        prepack=prepack,
+        cache=QUANTISED.folder,
+    )
     encoder.on_truncation = _warn_truncated
     encoder.decode = decode
     return Model(encoder, origin=origin)
@@ -218,6 +207,7 @@ def load_classifier(
     mode: str = "fp32",
     threads: int | None = None,
     providers: Sequence[Provider] | None = None,
+    engine: str = "onnx",
     prepack: bool = True,
 ) -> Classifier:
     """A classifier that ``Classifier.save`` wrote.
@@ -230,7 +220,9 @@ def load_classifier(
     saved = read_classifier(Path(path))
     if model is None:
         origin = saved.facts.origin or saved.facts.model
-        model = load(origin, mode=mode, threads=threads, providers=providers, prepack=prepack)
+        model = load(
+            origin, mode=mode, threads=threads, providers=providers, engine=engine, prepack=prepack
+        )
     return saved.join(model.encoder)
 
 

@@ -202,6 +202,25 @@ def test_pooled_vit_equals_pytorch(tmp_path, vision):
         assert_equal(onnx.image_features(x), torch_.image_features(x))
 
 
+@pytest.mark.parametrize(
+    ("vision", "width"),
+    [(vit(), 64), (resnet(), 32), (basic(), 24), (pooled(), 32)],
+    ids=["vit", "modified-resnet", "resnet", "vit-attention-pool"],
+)
+def test_probe_features_equal_pytorch_and_come_before_the_projection(tmp_path, vision, width):
+    config = sheet(vision)
+    assert config.probe_dim == width
+    checkpoint = stored(tmp_path, config)
+    onnx, torch_ = both(checkpoint)
+    x = pixels(config, 3)
+    found = onnx.probe_features(x)
+    assert found.shape == (3, width)
+    assert_equal(found, torch_.probe_features(x))
+    if vision.projected:
+        found = found @ checkpoint.tensors.read_float32("visual.proj")
+    assert_equal(found, onnx.image_features(x))
+
+
 def test_pixels_of_no_whole_patch_are_not_seen(tmp_path):
     """SigLIP's 384 pixels in patches of 14 leave six at the right and the bottom."""
     config = sheet(pooled(image_size=(30, 35), patch_size=8))

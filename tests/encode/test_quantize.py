@@ -17,8 +17,19 @@ from test_graph import formula, pixels, resnet, sheet, stored, text, unit, vit
 import keshin
 from keshin.core.checkpoint import expected_shapes, save_checkpoint
 from keshin.core.config import ResNet, ScoreFacts
-from keshin.encode.precision import part
-from keshin.encode.quantize import as_blocks, as_rows, find_outliers, quantise_linear, sample_inputs
+from keshin.encode.graph import image_graph
+from keshin.encode.precision import in_blocks, part
+from keshin.encode.quantize import (
+    as_blocks,
+    as_rows,
+    find_outliers,
+    is_massive,
+    quantise,
+    quantise_linear,
+    quantised_graph,
+    sample_inputs,
+    smoothing,
+)
 from keshin.encode.runtime import OnnxTowers, check_providers, sums_in_32_bits
 from keshin.errors import KeshinError
 
@@ -109,6 +120,57 @@ def test_outlier_columns_stay_exact():
     np.testing.assert_array_equal(parts[part("w", "columns")][0], matrix[:, 5])
     assert not parts[part("w", "rows")][5].any()
     assert parts[part("w", "kept")].sum() == 63
+
+
+def test_smoothing_changes_no_product():
+    flows = np.ones(32, np.float32)
+    flows[[3, 9]] = 100, 25
+    factor = smoothing(flows)
+    assert factor[3] == pytest.approx(10)
+    assert factor[9] == pytest.approx(5)
+    assert (np.delete(factor, [3, 9]) == 1).all()
+    assert np.isfinite(smoothing(np.zeros(32, np.float32))).all()
+
+
+def test_smoothed_layer_norms_and_their_readers_agree(tmp_path):
+    """In float32: what the gains lose, the weights have."""
+    checkpoint = heavy(tmp_path)
+    config, tensors = checkpoint.config, checkpoint.tensors
+    x = pixels(config, 3)
+    towers = OnnxTowers(checkpoint, threads=1)
+    made = sample_inputs(config)["image"]
+    arrays = quantise(image_graph, config, tensors, "int8", made, towers._run)
+    changed = [name.removesuffix("#gain") for name in arrays if name.endswith("#gain")]
+    assert "visual.transformer.resblocks.1.ln_2" in changed
+    assert not any(name.endswith("blocks.3.ln_1") for name in changed)  # others read it too
+    gains = {name: arrays[f"{name}#gain"] for name in changed}
+    assert any((gains[n] != tensors.read_float32(f"{n}.weight")).any() for n in changed)
+    assert cosines(towers.image_features(x),
+                   towers._run(quantised_graph(image_graph, config, tensors, arrays), arrays,
+                               {"pixels": x})[0]).min() > 0.99  # fmt: skip
+
+
+def test_only_layers_that_write_massive_channels_get_blocks(tmp_path):
+    checkpoint = heavy(tmp_path)
+    run = OnnxTowers(checkpoint, threads=1)._run
+    made = sample_inputs(checkpoint.config)["image"]
+    arrays = quantise(image_graph, checkpoint.config, checkpoint.tensors, "int8", made, run)
+    found = {name.split("#")[0] for name in arrays if name.endswith("#blocks")}
+    assert "visual.transformer.resblocks.1.mlp.c_proj.weight" in found
+    assert len(found) <= 2  # heavy tails may make another
+    assert in_blocks(arrays)
+    matrix = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
+    assert not is_massive(matrix)
+    matrix[7] *= 20
+    assert is_massive(matrix)
+
+
+def test_weights_in_blocks_are_always_rearranged(tmp_path):
+    checkpoint = heavy(tmp_path)
+    x = pixels(checkpoint.config, 2)
+    plain = OnnxTowers(checkpoint, threads=1, mode="int8")
+    hasty = OnnxTowers(checkpoint, threads=1, mode="int8", prepack=False)
+    assert cosines(hasty.image_features(x), plain.image_features(x)).min() > 0.99999
 
 
 def test_products_are_equal_where_sums_are_kept_from_overflow(tmp_path, monkeypatch):

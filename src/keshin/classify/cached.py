@@ -55,7 +55,7 @@ def key_of(
         return ""
     names = list(labels.names.items())
     content = (
-        (CALCULATION, __version__, mark, encoder.mode),
+        (CALCULATION, __version__, mark, encoder.computed),
         (names, labels.repeated, templates, background),
     )
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

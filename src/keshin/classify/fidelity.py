@@ -73,7 +73,7 @@ def fidelity(
         differ = best[0].argmax(axis=1) != best[1].argmax(axis=1)
         changed = _changed(len(labels.names), differ)
     return Fidelity(
-        mode=faster.mode,
+        mode=faster.computed,
         pictures=len(cosines),
         least=float(cosines.min()),
         percentile=float(np.percentile(cosines, 1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -83,6 +84,7 @@ class Choices:
     none_of_these: bool
     threads: int | None
     mode: str
+    engine: str
     few: bool = False
     """Whether the run is so short that preparing the weights for speed would take longer."""
 
@@ -105,15 +107,21 @@ class Choices:
                     "A saved classifier keeps its own aliases, templates and rejection."
                 )
             model = self._model(self.model) if self.model else None
-            return api.load_classifier(
-                self.saved, model, mode=self.mode, threads=self.threads, prepack=not self.few
-            )
+            return api.load_classifier(self.saved, model, **self._runtime())
         classes, templates = self._classes(), self._templates()
         model = self._model(self.model or api.DEFAULT_MODEL)
         return model.classifier(classes, templates=templates, reject=rejection)
 
     def _model(self, name: str) -> api.Model:
-        return api.load(name, mode=self.mode, threads=self.threads, prepack=not self.few)
+        return api.load(name, **self._runtime())
+
+    def _runtime(self) -> dict[str, Any]:
+        return {
+            "mode": self.mode,
+            "engine": self.engine,
+            "threads": self.threads,
+            "prepack": not self.few,
+        }
 
     def _classes(self) -> Labels:
         if self.labels is not None:

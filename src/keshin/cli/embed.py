@@ -37,6 +37,7 @@ def embed(
     model: str | None,
     threads: int | None,
     mode: str,
+    engine: str,
     fast: bool,
     no_cache: bool,
 ) -> None:
@@ -70,7 +71,11 @@ def embed(
         raise click.UsageError(f"The format {form} goes to a file: add --output.")
     files = Files(pictures)
     encoder = api.load(
-        model or api.DEFAULT_MODEL, mode=mode, threads=threads, decode="fast" if fast else "exact"
+        model or api.DEFAULT_MODEL,
+        mode=mode,
+        threads=threads,
+        engine=engine,
+        decode="fast" if fast else "exact",
     ).encoder
     with (
         stored(encoder, wanted=files.from_folder and not no_cache) as store,

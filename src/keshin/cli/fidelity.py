@@ -13,13 +13,14 @@ from typing import Any
 import click
 
 from keshin.cli.main import FAILED
-from keshin.cli.options import FOLDER, Command, mode_option, threads_option
+from keshin.cli.options import FOLDER, Command, engine_option, mode_option, threads_option
 
 
 def fidelity_options(command: Command) -> Command:
     """The options of ``keshin info`` that belong to ``--fidelity``."""
     for option in (
         threads_option,
+        engine_option,
         mode_option("int8", "With --fidelity: the mode that is compared with fp32."),
         click.option(
             "-l",
@@ -47,6 +48,7 @@ def asked(
     pictures: Path | None,
     labels: str | None,
     mode: str,
+    engine: str,
     threads: int | None,
 ) -> bool:
     """Print the comparison if ``--fidelity`` was given; whether it was."""
@@ -68,7 +70,8 @@ def asked(
         named = labels_from_text(labels)
     elif sum(entry.is_dir() for entry in pictures.iterdir()) > 1:
         named = labels_from_folders(pictures)
-    exact, faster = (api.load(model, mode=each, threads=threads) for each in ("fp32", mode))
+    exact = api.load(model, threads=threads)
+    faster = api.load(model, mode=mode, threads=threads, engine=engine)
     found = fidelity(exact.encoder, faster.encoder, files, named)
     report: dict[str, Any] = {
         "model": exact.name,

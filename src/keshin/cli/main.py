@@ -28,6 +28,10 @@ COMMANDS = {
         "Show what exactly a model is, and what is uncertain.",
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "eval": (
+        "keshin.cli.evaluate:evaluate",
+        "Say how good a model is on labelled pictures, with a report.",
+    ),
     "weaknesses": (
         "keshin.cli.weaknesses:weaknesses",
         "Measure what a model is known to be bad at.",
@@ -36,10 +40,15 @@ COMMANDS = {
         "keshin.cli.export:export",
         "Write a model for OpenCLIP, transformers or ONNX.",
     ),
+    "human": ("keshin.cli.human:human", "Compare people with the model on the same pictures."),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
+    ),
+    "kaokore": (
+        "keshin.cli.kaokore:kaokore",
+        "Can a model tell 化身 (incarnations) from 人 (people)?",
     ),
 }
 FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

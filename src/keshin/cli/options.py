@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-MODES = ("fp32", "int8-safe", "int8")
+MODES = ("fp32", "int8-safe", "int8", "bf16")
+ENGINES = ("onnx", "openvino", "torch")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -22,6 +23,17 @@ def mode_option(default: str, text: str) -> Callable[[Command], Command]:
     )
 
 
+def engine_option(command: Command) -> Command:
+    """``--engine``."""
+    return click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="onnx",
+        show_default=True,
+        help="What computes; bf16 needs openvino or torch (keshin[openvino], keshin[train]).",
+    )(command)
+
+
 def threads_option(command: Command) -> Command:
     """``--threads``."""
     return click.option(
@@ -30,8 +42,8 @@ def threads_option(command: Command) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """Which model looks at pictures, and how: ``model``, ``threads``, ``mode``, ``fast`` and
-    ``no_cache``. ``model`` is None where none was named.
+    """Which model looks at pictures, and how: ``model``, ``threads``, ``engine``, ``mode``,
+    ``fast`` and ``no_cache``. ``model`` is None where none was named.
     """
     for option in (
         click.option(
@@ -48,6 +60,7 @@ def model_options(command: Command) -> Command:
         mode_option(
             "fp32", "Precision; int8 is the fastest. 'keshin info --fidelity' shows its price."
         ),
+        engine_option,
         threads_option,
         click.option("-m", "--model", metavar="NAME|FOLDER", help="Default: mini."),
     ):

@@ -68,7 +68,7 @@ class TokenizerFacts(Facts, frozen=True):
     pad: int
 
 
-class PreprocessFacts(Facts, frozen=True):
+class PreprocessFacts(Facts, frozen=True, omit_defaults=True):
     """How a picture becomes the numbers that the image tower sees."""
 
     size: Size
@@ -79,10 +79,20 @@ class PreprocessFacts(Facts, frozen=True):
     mean: tuple[float, float, float]
     """Per channel (R, G, B), for values in 0..1."""
     std: tuple[float, float, float]
+    shorter: int | None = None
+    """Pixels of the shorter side after the resize where that is more than the crop keeps, as for
+    networks that were trained on ImageNet (256 for a crop of 224). None: as long as the crop."""
 
     def __post_init__(self) -> None:
         if min(self.size) < 1:
             raise ValueError(f"size must be at least (1, 1) pixels, not {self.size}")
+        if self.shorter is not None and (
+            self.resize != "shorter-side" or not max(self.size) == min(self.size) <= self.shorter
+        ):
+            raise ValueError(
+                f"shorter is {self.shorter}: that needs resize 'shorter-side' and a square size "
+                f"that is not larger, not {self.resize} and {list(self.size)}"
+            )
         if not (all(map(math.isfinite, self.mean)) and all(0 < s < math.inf for s in self.std)):
             raise ValueError(f"mean must be finite and std positive: {self.mean}, {self.std}")
 
@@ -106,6 +116,12 @@ class Config(Facts, frozen=True):
     score: ScoreFacts
     licence: str = "unknown"
     source: str = "unknown"
+
+    @property
+    def probe_dim(self) -> int:
+        """Width of the features that a linear probe reads (paper, appendix A.3): those before the
+        projection, or after the attention pooling of towers that have no projection."""
+        return self.vision.projected or self.embed_dim
 
     def __post_init__(self) -> None:
         problems = list(_contradictions(self))

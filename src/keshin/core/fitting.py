@@ -31,15 +31,16 @@ def plan(size: Size, facts: PreprocessFacts) -> tuple[Size, tuple[int, int, int,
     """(width, height) of the resized picture and the box that is cut from it, with the rounding of
     torchvision, for an upright picture of ``size`` (width, height)."""
     (height, width) = facts.size
+    short = facts.shorter or width
     if facts.resize == "squash":
         return (width, height), (0, 0, width, height)
     if height != width:  # openai's rule is for squares; here: the smallest that covers the crop
         scale = max(height / size[1], width / size[0])
         whole = max(width, round(size[0] * scale)), max(height, round(size[1] * scale))
     elif size[0] <= size[1]:
-        whole = width, int(height * size[1] / size[0])
+        whole = short, int(short * size[1] / size[0])
     else:
-        whole = int(width * size[0] / size[1]), height
+        whole = int(short * size[0] / size[1]), short
     left, top = (round((whole[0] - width) / 2.0), round((whole[1] - height) / 2.0))
     return whole, (left, top, left + width, top + height)
 
@@ -69,7 +70,7 @@ def fit(
 
 def is_large(size: Size, facts: PreprocessFacts, times: float = MARGIN) -> bool:
     """Whether both sides are so many times as long as the tower needs, however it is turned."""
-    return min(size) >= times * max(facts.size)
+    return min(size) >= times * (facts.shorter or max(facts.size))
 
 
 def draft(image: Image.Image, facts: PreprocessFacts) -> int:

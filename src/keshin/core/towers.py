@@ -41,6 +41,11 @@ class VisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit"):
     layer_norm_eps: float
 
     @property
+    def projected(self) -> int | None:
+        """Width of what ``visual.proj`` projects, which a linear probe reads."""
+        return self.width
+
+    @property
     def step(self) -> int:
         """Both sides of the image must be multiples of this."""
         return self.patch_size
@@ -61,6 +66,11 @@ class ModifiedResNet(Facts, frozen=True, tag_field="kind", tag="modified-resnet"
     """Bottleneck blocks in each of the four stages."""
     heads: Positive
     """Heads of the attention pooling."""
+
+    @property
+    def projected(self) -> int | None:
+        """None: the attention pooling gives the joint embedding, and a probe reads that."""
+        return None
 
     @property
     def step(self) -> int:
@@ -87,6 +97,11 @@ class ResNet(Facts, frozen=True, tag_field="kind", tag="resnet"):
     """Channels of each stage; every stage after the first halves rows and columns."""
     layers: tuple[Positive, ...]
     """Basic blocks (two 3 x 3 convolutions) of each stage."""
+
+    @property
+    def projected(self) -> int | None:
+        """Width of the averaged feature that ``visual.proj`` projects; a linear probe reads it."""
+        return self.widths[-1]
 
     @property
     def step(self) -> int:
@@ -118,6 +133,11 @@ class PooledVisionTransformer(Facts, frozen=True, tag_field="kind", tag="vit-att
     mlp_width: Positive
     activation: Activation
     layer_norm_eps: float
+
+    @property
+    def projected(self) -> int | None:
+        """None: the attention pooling gives the joint embedding, and a probe reads that."""
+        return None
 
     @property
     def step(self) -> int:

@@ -1,4 +1,4 @@
-"""A picture file on its way to a vector: its state, its content, what a store knows of it."""
+"""A picture on its way to a vector: its content, what a store knows of it, and a file's state."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from keshin.core.picture_files import name_of
-from keshin.core.pictures import fitted
+from keshin.core.pictures import Picture, fitted
 from keshin.encode.encoder import Encoder
+from keshin.encode.picture_encoder import PictureEncoder
 from keshin.encode.pipeline import Item, Pixels, Vector
+
+Known = Callable[[list[bytes]], dict[bytes, Vector]]
+"""sha256 of contents -> the vectors of those that are known."""
 
 WHOLE = 64 << 20
 """Files up to this size are read once, into memory, for the hash and the decoder."""
@@ -32,34 +38,61 @@ class Counts:
         """All of them."""
         return self.cached + self.new + self.failed
 
-    def add(self, item: Embedded) -> None:
+    def add(self, item: Kept) -> None:
         """Count one more."""
         self.failed += item.error is not None
         self.cached += item.cached
         self.new += item.vector is not None and not item.cached
 
 
-class Embedded(Item):
-    """A picture file and its ``vector`` or ``error``."""
+class Kept(Item):
+    """A picture whose ``vector`` is kept by its content."""
 
-    def __init__(
-        self,
-        index: int,
-        path: str,
-        encoder: Encoder,
-        known: Callable[[list[bytes]], dict[bytes, Vector]],
-    ) -> None:
-        super().__init__(index, name_of(path))
-        self.path = path
-        """As it was given."""
+    def __init__(self, index: int, name: str, encoder: PictureEncoder, known: Known) -> None:
+        super().__init__(index, name)
         self.content: bytes = b""
-        """sha256 of the file; empty if it could not be read."""
+        """sha256 of the picture; empty if it could not be read, or is not kept."""
         self.cached = False
         """Whether the vector was there already."""
+        self._facts, self._mode, self._known = encoder.preprocess, encoder.decode, known
+
+    def _found(self) -> bool:
+        """Whether the content is known; then the vector is taken."""
+        if self.content and (known := self._known([self.content])):
+            self.vector, self.cached = known[self.content], True
+        return self.cached
+
+
+class Held(Kept):
+    """A picture in memory: bytes of a file, which share their vector with the file itself, or an
+    array. A Pillow image is encoded each time: what it shows is not in its pixels alone."""
+
+    def __init__(self, index: int, picture: Picture, encoder: PictureEncoder, known: Known) -> None:
+        super().__init__(index, name_of(picture), encoder, known)
+        self._picture: Picture | None = picture
+
+    def read(self) -> Pixels | None:
+        """In some thread: hash the picture, and decode it if its content is not known."""
+        picture, self._picture = self._picture, None  # done with: the caller may let go of it
+        assert picture is not None  # noqa: S101 - an item is read once
+        if isinstance(picture, bytes | bytearray | memoryview):
+            self.content = hashlib.sha256(picture).digest()
+        elif isinstance(picture, np.ndarray):
+            what = f"{picture.dtype.str} {picture.shape} ".encode()
+            self.content = hashlib.sha256(what + picture.tobytes()).digest()
+        return None if self._found() else fitted(picture, self._facts, mode=self._mode)
+
+
+class Embedded(Kept):
+    """A picture file and its ``vector`` or ``error``."""
+
+    def __init__(self, index: int, path: str, encoder: PictureEncoder, known: Known) -> None:
+        super().__init__(index, name_of(path), encoder, known)
+        self.path = path
+        """As it was given."""
         self.size = self.mtime_ns = self.inode = self.read_ns = -1
         self.fresh = False
         """Whether the content was read in this run."""
-        self._facts, self._mode, self._known = encoder.config.preprocess, encoder.decode, known
         with suppress(OSError, ValueError):  # reading it says why
             self._at_rest(os.stat(path))
 
@@ -71,8 +104,7 @@ class Embedded(Item):
     def read(self) -> Pixels | None:
         """In some thread: hash the file, and decode it if its content is not known."""
         source = self._content()
-        if self.content and (known := self._known([self.content])):
-            self.vector, self.cached = known[self.content], True
+        if self._found():
             return None
         given = self.path if source is None else source
         return fitted(given, self._facts, mode=self._mode, name=self.name)
@@ -114,11 +146,11 @@ def embed(
     progress: Callable[[Counts], None] | None = None,
 ) -> Generator[Embedded, None, None]:
     """The same as ``Store.embed`` without anything stored."""
-    counts = Counts()
+    counts, pictures = Counts(), encoder.pictures()
     items = (
-        Embedded(n, os.fspath(path), encoder, lambda contents: {}) for n, path in enumerate(paths)
+        Embedded(n, os.fspath(path), pictures, lambda contents: {}) for n, path in enumerate(paths)
     )
-    for item in encoder.pipeline().run(items):
+    for item in pictures.pipeline().run(items):
         counts.add(item)
         if progress:
             progress(counts)

@@ -5,8 +5,9 @@ Two kinds of file lie in one folder, and they are plain SQLite:
 - ``files.sqlite``: path -> size, time, inode -> sha256 of the content. A file whose state is as it
   was need not be opened. It serves every model.
 - ``<model>-<key>.sqlite``: sha256 of the content -> vector, float32, with a checksum. The key is
-  made of all that changes a vector: weights and facts (the fingerprint), how pictures are read, how
-  the towers compute. So no vector is ever taken for another model's, and a renamed file is known.
+  made of all that changes a vector: weights and facts (the fingerprint), which features, how
+  pictures are read, how the towers compute. So no vector is ever taken for another model's, and a
+  renamed file is known. Pictures in memory (bytes, arrays) are kept here too.
 
 A state is trusted only if the file was at rest when it was read: one that was changed less than
 two seconds before might change again without its time showing it (file systems count time in steps
@@ -25,24 +26,26 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from keshin.core.pictures import Failure
+from keshin.core.pictures import Failure, Picture
 from keshin.encode.database import Database, look
-from keshin.encode.embedded import Counts, Embedded
+from keshin.encode.embedded import Counts, Embedded, Held, Kept
 from keshin.encode.encoder import Encoder
+from keshin.encode.picture_encoder import PictureEncoder
 from keshin.encode.pipeline import Vector, grouped
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when preprocessing or a graph changes vectors for the same facts."""
 AT_ONCE = 500
 REST_NS = 2_000_000_000
 FLUSH_SECONDS = 2.0
+FILE = (str, os.PathLike)
 FILES = "files.sqlite"
 FILES_SCHEMA = (
     "CREATE TABLE files(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, "
@@ -59,16 +62,20 @@ GET_FACTS = "SELECT name, value FROM facts WHERE name IN ({})"
 GET_FILES = "SELECT * FROM files WHERE path IN ({})"
 GET_VECTORS = "SELECT content, vector, checksum FROM vectors WHERE content IN ({})"
 
+Some = TypeVar("Some", bound=Kept)
+
 
 class Store:
     """The stored embeddings of one encoder. ``open_store`` makes one; use it in a ``with``."""
 
-    def __init__(self, folder: Path, encoder: Encoder, on_warning: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, encoder: PictureEncoder, on_warning: Callable[[str], None]
+    ) -> None:
         self.encoder = replace(encoder)  # its key must fit, whatever is set on the other
         self.counts = Counts()
         facts = _facts(encoder)
         key = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
-        name = re.sub(r"[^\w.-]+", "-", encoder.config.name)[:60]
+        name = re.sub(r"[^\w.-]+", "-", encoder.name)[:60]
         self._on_warning = on_warning
         self._unkept = False
         self._files = Database(folder / FILES, FILES_SCHEMA, FORMAT, self._said)
@@ -108,9 +115,23 @@ class Store:
         is on disk after ``FLUSH_SECONDS`` or when the iterator ends, also by an interrupt.
         ``progress`` is called after each file.
         """
+        yield from self._run(self._items(paths), progress)
+
+    def embed_pictures(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        progress: Callable[[Counts], None] | None = None,
+    ) -> Generator[Kept, None, None]:
+        """The same for pictures of any kind: files, bytes of files, arrays; see ``Held``."""
+        yield from self._run(self._kept(pictures), progress)
+
+    def _run(
+        self, items: Iterable[Some], progress: Callable[[Counts], None] | None
+    ) -> Generator[Some, None, None]:
         counts = self.counts = Counts()
         try:
-            for item in self.encoder.pipeline().run(self._items(paths)):
+            for item in self.encoder.pipeline().run(items):
                 self._keep(item)
                 counts.add(item)
                 if progress:
@@ -127,12 +148,12 @@ class Store:
     ) -> Iterator[tuple[list[int], Vector, list[Failure]]]:
         """The same in groups, as ``Encoder.try_images`` gives them."""
         items = self.embed(paths, progress=progress)
-        return grouped(items, self.encoder.batch_size, self.encoder.config.embed_dim)
+        return grouped(items, self.encoder.batch_size, self.encoder.width)
 
     def vectors_of(self, contents: list[bytes]) -> dict[bytes, Vector]:
         """The vectors that are known, by sha256 of the content. May be called from any thread."""
         known: dict[bytes, Vector] = {}
-        length = 4 * self.encoder.config.embed_dim
+        length = 4 * self.encoder.width
         for content, vector, checksum in self._vectors.select(GET_VECTORS, contents):
             if len(vector) == length and _checksum(content, vector) == checksum:
                 known[content] = np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
@@ -143,9 +164,23 @@ class Store:
                 )
         return known
 
-    def _items(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Embedded]:
-        """The files, those that are known done already."""
-        source, index = iter(paths), 0
+    def _kept(self, pictures: Iterable[Picture]) -> Iterator[Kept]:
+        """Files in groups, since one question to the database does for many; the rest one by one,
+        so that no more of them are in memory than are being read."""
+        index = 0
+        for are_files, some in groupby(pictures, lambda picture: isinstance(picture, FILE)):
+            if are_files:
+                for item in self._items(some, index):  # type: ignore[arg-type]  # they are FILEs
+                    index = item.index + 1
+                    yield item
+                continue
+            for picture in some:
+                yield Held(index, picture, self.encoder, self.vectors_of)
+                index += 1
+
+    def _items(self, paths: Iterable[str | os.PathLike[str]], index: int = 0) -> Iterator[Embedded]:
+        """The files, those that are known done already; ``index`` is that of the first."""
+        source = iter(paths)
         folders: dict[str, str] = {}
         while some := [os.fspath(path) for path in islice(source, AT_ONCE)]:
             items = [
@@ -171,13 +206,13 @@ class Store:
             self._on_warning(message)
         self._unkept |= last
 
-    def _keep(self, item: Embedded) -> None:
+    def _keep(self, item: Kept) -> None:
         if item.vector is None:
             return
         if not item.cached and item.content:
             data = item.vector.astype("<f4").tobytes()
             self._vectors.add(PUT_VECTOR, (item.content, data, _checksum(item.content, data)))
-        if item.fresh:
+        if isinstance(item, Embedded) and item.fresh:
             row = (_key(item.path, {}), *item.state, item.read_ns, item.content)
             self._files.add(PUT_FILE, row)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
@@ -192,7 +227,7 @@ class Store:
 
 def open_store(
     folder: str | os.PathLike[str],
-    encoder: Encoder,
+    encoder: Encoder | PictureEncoder,
     *,
     on_warning: Callable[[str], None] | None = None,
 ) -> Store | None:
@@ -203,7 +238,8 @@ def open_store(
     """
     if not encoder.fingerprint:
         return None
-    return Store(Path(folder), encoder, on_warning or _warn)
+    pictures = encoder.pictures() if isinstance(encoder, Encoder) else encoder
+    return Store(Path(folder), pictures, on_warning or _warn)
 
 
 def stored_files(folder: Path) -> list[dict[str, str | int]]:
@@ -223,18 +259,21 @@ def stored_files(folder: Path) -> list[dict[str, str | int]]:
     return rows
 
 
-def _facts(encoder: Encoder) -> dict[str, str]:
+def _facts(encoder: PictureEncoder) -> dict[str, str]:
     """All that changes a vector, and what people want to know."""
-    preprocess: Any = msgspec.json.encode(encoder.config.preprocess).decode()
-    return {
+    preprocess: Any = msgspec.json.encode(encoder.preprocess).decode()
+    facts = {
         "decode": encoder.decode,
-        "dimensions": str(encoder.config.embed_dim),
+        "dimensions": str(encoder.width),
         "fingerprint": encoder.fingerprint,
         "format": str(FORMAT),
-        "model": encoder.config.name,
+        "model": encoder.name,
         "mode": encoder.mode,
         "preprocess": preprocess,
     }
+    if encoder.kind != "joint":  # what is kept of older versions is all of this kind
+        facts["kind"] = encoder.kind
+    return facts
 
 
 def _key(path: str, folders: dict[str, str]) -> bytes:

@@ -15,10 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from keshin.core.checkpoint import Checkpoint
 from keshin.core.config import Config
-from keshin.core.pictures import Failure, Mode, Picture, normalised, preprocess
+from keshin.core.late_tokenizer import LateTokenizer
+from keshin.core.pictures import Failure, Mode, Picture, preprocess
 from keshin.core.tokenizer import Tokenizer, Truncation
-from keshin.encode.pipeline import PictureItem, Pipeline, grouped
+from keshin.encode.picture_encoder import Kind, PictureEncoder
+from keshin.encode.pipeline import Pipeline
 from keshin.encode.texts import text_features
 from keshin.errors import TokenizerError
 
@@ -34,6 +37,10 @@ class Towers(Protocol):
 
     def image_features(self, pixels: FloatArray) -> FloatArray:
         """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
+        ...
+
+    def probe_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, probe_dim): what a linear probe reads."""
         ...
 
     def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
@@ -55,6 +62,8 @@ class Encoder:
     batch_size: int = 32
     mode: str = "fp32"
     """The precision of the towers; vectors of other modes differ a little."""
+    engine: str = "onnx"
+    """What computes the towers; vectors of others differ by rounding."""
     decode: Mode = "exact"
     """How pictures are read: see ``keshin.core.pictures``."""
     threads: int | None = None
@@ -64,6 +73,11 @@ class Encoder:
     recognise: Callable[[], str] = field(default=str, repr=False)
     """Gives the mark; it reads next to nothing, but holds only where the files lie."""
     on_truncation: Callable[[Truncation], None] | None = field(default=None, repr=False)
+
+    @property
+    def computed(self) -> str:
+        """Engine and precision in a word, for what is kept apart by them."""
+        return self.mode if self.engine == "onnx" else f"{self.engine} {self.mode}"
 
     @property
     def mark(self) -> str:
@@ -86,12 +100,7 @@ class Encoder:
 
     def encode_images(self, pictures: Sequence[Picture]) -> FloatArray:
         """(n, d) float32 vectors of unit length. Raises ``PictureError`` for the first bad one."""
-        vectors = np.empty((len(pictures), self.config.embed_dim), np.float32)
-        for item in self.pipeline().run(self._items(pictures)):
-            if item.error is not None:
-                raise item.error
-            vectors[item.index] = item.vector
-        return vectors
+        return self.pictures().encode_images(pictures)
 
     def try_images(
         self, pictures: Iterable[Picture]
@@ -102,20 +111,37 @@ class Encoder:
         read, their (k, d) unit vectors and the failures. A bad picture does not change the vectors
         of the others. The pictures are taken from an iterator as they are needed.
         """
-        done = self.pipeline().run(self._items(pictures))
-        yield from grouped(done, self.batch_size, self.config.embed_dim)
+        return self.pictures().try_images(pictures)
 
     def pipeline(self) -> Pipeline[Any]:
         """Reads pictures in threads and runs the image tower beside them."""
+        return self.pictures().pipeline()
 
-        def encode(pixels: npt.NDArray[np.uint8]) -> FloatArray:
-            return _unit(self.towers.image_features(normalised(pixels, self.config.preprocess)))
+    def pictures(self, kind: Kind = "joint") -> PictureEncoder:
+        """The image side alone, giving the features of a kind."""
+        config, towers = self.config, self.towers
 
-        return Pipeline(encode, batch_size=self.batch_size, threads=self.threads)
+        def joint(pixels: FloatArray) -> FloatArray:
+            return _unit(towers.image_features(pixels))
 
-    def _items(self, pictures: Iterable[Picture]) -> Iterator[PictureItem]:
-        for index, picture in enumerate(pictures):
-            yield PictureItem(index, picture, self.config.preprocess, self.decode)
+        def probe(pixels: FloatArray) -> FloatArray:
+            return towers.probe_features(pixels)
+
+        width, encode = {"joint": (config.embed_dim, joint), "probe": (config.probe_dim, probe)}[
+            kind
+        ]
+        return PictureEncoder(
+            name=config.name,
+            preprocess=config.preprocess,
+            width=width,
+            encode=encode,
+            batch_size=self.batch_size,
+            mode=self.computed,
+            decode=self.decode,
+            threads=self.threads,
+            kind=kind,
+            identify=self.identify,
+        )
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """(n, d) float32 vectors of unit length.
@@ -135,6 +161,32 @@ class Encoder:
             for rows, features in text_features(self.towers, self.config.text, tokens):
                 vectors[start + rows] = _unit(features)
         return vectors
+
+
+def encoder_of(
+    checkpoint: Checkpoint, towers: Towers, *, engine: str, mode: str, threads: int | None
+) -> Encoder:
+    """The encoder of a checkpoint whose towers ``engine`` computes.
+
+    The tokenizer is read with the first text, and a ``CheckpointError`` about it comes then.
+    """
+    mark = checkpoint.mark  # of the files as they are opened; later ones are not what runs
+
+    def recognise() -> str:
+        return mark if mark == checkpoint.mark else ""
+
+    return Encoder(
+        config=checkpoint.config,
+        tokenizer=LateTokenizer(checkpoint.tokenizer),
+        towers=towers,
+        logit_scale=checkpoint.logit_scale,
+        logit_bias=checkpoint.logit_bias,
+        mode=mode,
+        engine=engine,
+        identify=lambda: checkpoint.fingerprint,
+        recognise=recognise,
+        threads=threads,
+    )
 
 
 def _unit(features: FloatArray) -> FloatArray:

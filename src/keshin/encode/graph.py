@@ -1,7 +1,8 @@
 """The towers as ONNX graphs, from a fact sheet and the tensors of a checkpoint, without PyTorch.
 
 They compute what ``torch_model.py`` computes; a parity test holds the two together. The tables
-``VISION``, ``TEXT`` and ``POSITIONS`` at the end choose by kind. Sources: the paper, section 2.4.
+``VISION``, ``TEXT`` and ``POSITIONS`` at the end choose by kind. Sources: the paper, section 2.4,
+and appendix A.3 for what a linear probe reads.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from keshin.core.checkpoint import TensorFile
 from keshin.core.config import (
@@ -22,19 +23,11 @@ from keshin.core.config import (
     TextTransformer,
     VisionTransformer,
 )
-from keshin.encode.blocks import (
-    EXACT,
-    Graph,
-    Layers,
-    Projection,
-    Readout,
-    layer_norm,
-    linear,
-    single_query_attention,
-    transformer,
-)
+from keshin.encode.attention import Readout, Stream, single_query_attention, transformer
+from keshin.encode.blocks import EXACT, Graph, Layers, Projection, layer_norm, linear
 from keshin.encode.graph_roberta import roberta_text
 from keshin.encode.graph_siglip import pooled_vit
+from keshin.encode.patches import patch_tokens
 
 EXPANSION = 4  # of a bottleneck
 STEM_STRIDES = (2, 1, 1)
@@ -45,9 +38,21 @@ def image_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> 
     """``pixels`` (n, 3, h, w) float32 -> ``features`` (n, embed_dim), not normalised."""
     graph = Graph(tensors, layers)
     features = VISION[type(config.vision)](graph, "pixels", config.vision)
+    if config.vision.projected:
+        features = graph.op("MatMul", features, graph.weight("visual.proj"))
+    return graph.model([_pixels(config)], features, config.embed_dim)
+
+
+def probe_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> ModelProto:
+    """``pixels`` -> ``features`` (n, probe_dim): what a linear probe reads."""
+    graph = Graph(tensors, layers)
+    features = VISION[type(config.vision)](graph, "pixels", config.vision)
+    return graph.model([_pixels(config)], features, config.probe_dim)
+
+
+def _pixels(config: Config) -> ValueInfoProto:
     shape: list[str | int | None] = ["n", 3, *config.vision.image_size]
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)
-    return graph.model([pixels], features, config.embed_dim)
+    return helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)
 
 
 def text_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> ModelProto:
@@ -60,31 +65,28 @@ def text_graph(config: Config, tensors: TensorFile, layers: Layers = EXACT) -> M
 
 
 def vit(graph: Graph, pixels: str, facts: VisionTransformer) -> str:
-    """A ViT: the patches and a class token, whose final feature is projected."""
+    """A ViT: the patches and a class token, whose final feature is what is read."""
     rows, columns = facts.grid
-    width, side, length = facts.width, facts.patch_size, rows * columns + 1
-    kernel = graph.weight("visual.conv1.weight")
-    x = graph.op("Conv", pixels, kernel, kernel_shape=[side, side], strides=[side, side])
-    x = graph.op("Reshape", x, graph.constant([0, width, rows * columns]))
-    x = graph.op("Transpose", x, perm=[0, 2, 1])
+    width, length = facts.width, rows * columns + 1
+    x = patch_tokens(graph, pixels, facts)
     count = graph.op("Shape", pixels, start=0, end=1)
-    shape = graph.op("Concat", count, graph.constant([1, width]), axis=0)
+    shape = graph.op("Concat", graph.constant([1]), count, graph.constant([width]), axis=0)
     first = graph.op("Expand", graph.weight("visual.class_embedding"), shape)
-    x = graph.op("Concat", first, x, axis=1)
-    x = graph.op("Add", x, graph.weight("visual.positional_embedding"))
-    x = graph.op("Reshape", x, graph.constant([-1, width]))
+    x = graph.op("Concat", first, x, axis=0)  # (L, B, D)
+    places = graph.weight("visual.positional_embedding", [length, 1, width])
+    x = graph.op("Reshape", graph.op("Add", x, places), graph.constant([-1, width]))
     x = layer_norm(graph, x, "visual.ln_pre", facts.layer_norm_eps)
-    readout = Readout(lambda x: graph.op("Gather", x, graph.constant(0), axis=1), mask=None)
-    x = transformer(graph, x, "visual.", facts, graph.constant([length]), None, readout)
-    x = layer_norm(graph, x, "visual.ln_post", facts.layer_norm_eps)
-    return graph.op("MatMul", x, graph.weight("visual.proj"))
+    readout = Readout(lambda x: graph.op("Gather", x, graph.constant(0), axis=0), mask=None)
+    stream = Stream(graph.constant([length]), length_first=True)
+    x = transformer(graph, x, "visual.", facts, stream, readout)
+    return layer_norm(graph, x, "visual.ln_post", facts.layer_norm_eps)
 
 
 def modified_resnet(graph: Graph, pixels: str, facts: ModifiedResNet) -> str:
     """A ModifiedResNet with attention pooling. Runtimes fold the batch normalisation."""
     x = pixels
     for number, stride in enumerate(STEM_STRIDES, start=1):
-        x = _convolution(graph, x, f"visual.conv{number}", f"visual.bn{number}", stride, 1)
+        x = convolution(graph, x, f"visual.conv{number}", f"visual.bn{number}", stride, 1)
         x = graph.op("Relu", x)
     x = _average_pool(graph, x)
     channels = facts.width
@@ -98,7 +100,8 @@ def modified_resnet(graph: Graph, pixels: str, facts: ModifiedResNet) -> str:
     return _attention_pool(graph, x, "visual.attnpool", channels, facts.heads)
 
 
-def _convolution(graph: Graph, x: str, conv: str, norm: str, stride: int, padding: int) -> str:
+def convolution(graph: Graph, x: str, conv: str, norm: str, stride: int, padding: int) -> str:
+    """A convolution with its batch normalisation, by the names of both."""
     kernel = graph.tensors.infos[f"{conv}.weight"].shape[2:]
     x = graph.op(
         "Conv",
@@ -123,21 +126,21 @@ def _shortcut(graph: Graph, x: str, name: str, halve: bool, project: bool) -> st
     if not project:
         return x
     x = _average_pool(graph, x) if halve else x
-    return _convolution(graph, x, f"{name}.downsample.0", f"{name}.downsample.1", 1, 0)
+    return convolution(graph, x, f"{name}.downsample.0", f"{name}.downsample.1", 1, 0)
 
 
 def _bottleneck(graph: Graph, x: str, name: str, halve: bool, project: bool) -> str:
     """Three convolutions beside a shortcut; the stride is an average pool in both."""
-    y = graph.op("Relu", _convolution(graph, x, f"{name}.conv1", f"{name}.bn1", 1, 0))
-    y = graph.op("Relu", _convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1))
+    y = graph.op("Relu", convolution(graph, x, f"{name}.conv1", f"{name}.bn1", 1, 0))
+    y = graph.op("Relu", convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1))
     y = _average_pool(graph, y) if halve else y
-    y = _convolution(graph, y, f"{name}.conv3", f"{name}.bn3", 1, 0)
+    y = convolution(graph, y, f"{name}.conv3", f"{name}.bn3", 1, 0)
     return graph.op("Relu", graph.op("Add", y, _shortcut(graph, x, name, halve, project)))
 
 
 def resnet(graph: Graph, pixels: str, facts: ResNet) -> str:
-    """A ResNet of basic blocks, averaged over all positions and projected."""
-    x = _convolution(graph, pixels, "visual.conv1", "visual.bn1", facts.patch_size, 0)
+    """A ResNet of basic blocks, averaged over all positions."""
+    x = convolution(graph, pixels, "visual.conv1", "visual.bn1", facts.patch_size, 0)
     x = graph.op("Relu", x)
     channels = facts.widths[0]
     for stage, (width, blocks) in enumerate(zip(facts.widths, facts.layers, strict=True)):
@@ -146,15 +149,14 @@ def resnet(graph: Graph, pixels: str, facts: ResNet) -> str:
             halve = stage > 0 and index == 0
             x = _basic_block(graph, x, name, halve, project=halve or channels != width)
             channels = width
-    x = graph.op("ReduceMean", x, graph.constant([2, 3]), keepdims=0)
-    return graph.op("MatMul", x, graph.weight("visual.proj"))
+    return graph.op("ReduceMean", x, graph.constant([2, 3]), keepdims=0)
 
 
 def _basic_block(graph: Graph, x: str, name: str, halve: bool, project: bool) -> str:
     """Two convolutions beside a shortcut; the first strides, the shortcut is averaged."""
     stride = 2 if halve else 1
-    y = graph.op("Relu", _convolution(graph, x, f"{name}.conv1", f"{name}.bn1", stride, 1))
-    y = _convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1)
+    y = graph.op("Relu", convolution(graph, x, f"{name}.conv1", f"{name}.bn1", stride, 1))
+    y = convolution(graph, y, f"{name}.conv2", f"{name}.bn2", 1, 1)
     return graph.op("Relu", graph.op("Add", y, _shortcut(graph, x, name, halve, project)))
 
 
@@ -188,7 +190,7 @@ def text_transformer(graph: Graph, ids: str, ends: str, facts: TextTransformer) 
         seen = hide_later(graph, columns, graph.op("Unsqueeze", place, graph.constant([1, 2])))
     where = graph.op("Unsqueeze", place, one)
     readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), seen)
-    x = transformer(graph, x, "", facts, length, mask, readout)
+    x = transformer(graph, x, "", facts, Stream(length, mask), readout)
     return text_head(graph, x, facts)
 
 
@@ -226,6 +228,7 @@ VISION: dict[type, Callable[[Graph, str, Any], str]] = {
     ResNet: resnet,
     PooledVisionTransformer: pooled_vit,
 }
+"""Each gives what a linear probe reads; what is ``projected`` (core/towers.py) comes after."""
 TEXT: dict[type, Callable[[Graph, str, str, Any], str]] = {
     TextTransformer: text_transformer,
     RobertaText: roberta_text,

@@ -10,7 +10,8 @@ import numpy as np
 from onnx import TensorProto
 
 from keshin.core.config import RobertaText
-from keshin.encode.blocks import ACTIVATION_FLOOR, ACTIVATIONS, Graph, attention, layer_norm, linear
+from keshin.encode.attention import Stream, attention
+from keshin.encode.blocks import ACTIVATION_FLOOR, ACTIVATIONS, Graph, layer_norm, linear
 
 
 def roberta_text(graph: Graph, ids: str, ends: str, facts: RobertaText) -> str:
@@ -21,10 +22,10 @@ def roberta_text(graph: Graph, ids: str, ends: str, facts: RobertaText) -> str:
     hidden = graph.op("Where", seen, graph.constant(0.0), graph.constant(-np.inf))
     mask = graph.op("Unsqueeze", hidden, graph.constant([1, 2]))  # (B, 1, 1, L)
     length = graph.op("Shape", ids, start=1, end=2)
+    stream = Stream(length, mask)
     for index in range(facts.layers):
-        x = _block(graph, x, f"transformer.resblocks.{index}", facts, length, mask)
-    shape = graph.op("Concat", graph.constant([-1]), length, graph.constant([facts.width]), axis=0)
-    x = _mean(graph, graph.op("Reshape", x, shape), seen)
+        x = _block(graph, x, f"transformer.resblocks.{index}", facts, stream)
+    x = _mean(graph, stream.tokens(graph, x, facts.width), seen)
     inner = _matrix(graph, x, "text_projection.c_fc.weight")
     return _matrix(graph, graph.op("Gelu", inner), "text_projection.c_proj.weight")
 
@@ -41,8 +42,8 @@ def _embedding(graph: Graph, ids: str, seen: str, facts: RobertaText) -> str:
     return layer_norm(graph, x, "ln_embedding", facts.layer_norm_eps)
 
 
-def _block(graph: Graph, x: str, name: str, facts: RobertaText, length: str, mask: str) -> str:
-    mixed = attention(graph, x, f"{name}.attn", facts.heads, length, mask)
+def _block(graph: Graph, x: str, name: str, facts: RobertaText, stream: Stream) -> str:
+    mixed = attention(graph, x, f"{name}.attn", facts.heads, stream)
     x = layer_norm(graph, graph.op("Add", x, mixed), f"{name}.ln_1", facts.layer_norm_eps)
     inner = ACTIVATIONS[facts.activation](graph, linear(graph, x, f"{name}.mlp.c_fc"))
     x = graph.op("Add", x, linear(graph, inner, f"{name}.mlp.c_proj", ACTIVATION_FLOOR))

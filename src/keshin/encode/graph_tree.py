@@ -6,7 +6,8 @@ from onnx import ModelProto, TensorProto, helper
 
 from keshin.core.checkpoint import TensorFile
 from keshin.core.config import Config, TextTransformer
-from keshin.encode.blocks import EXACT, Graph, Layers, Readout, Tree, transformer
+from keshin.encode.attention import Readout, Stream, Tree, transformer
+from keshin.encode.blocks import EXACT, Graph, Layers
 from keshin.encode.graph import hide_later, text_head
 
 INPUTS: tuple[tuple[str, int, list[str | int | None]], ...] = (
@@ -34,13 +35,13 @@ def text_tree_transformer(graph: Graph, facts: TextTransformer) -> str:
     x = graph.op("Gather", graph.weight("token_embedding.weight"), "ids")
     positions = graph.op("Gather", graph.weight("positional_embedding"), "positions")
     x = graph.op("Add", x, positions)
-    seen = graph.op("Shape", "keys", start=1, end=2)
-    chunk = graph.op("Shape", "mask", start=2, end=3)
-    tree = Tree("keys", graph.op("Sub", seen, chunk), "paths")
-    length = graph.op("Squeeze", graph.op("Shape", "paths", start=1, end=2), graph.constant([0]))
-    columns = graph.op("Range", graph.constant(0), length, graph.constant(1))
+    keys = graph.op("Transpose", "keys", perm=[1, 0])
+    tree = Tree(keys, graph.op("Shape", "mask", start=2, end=3), "paths")
+    length = graph.op("Shape", "paths", start=1, end=2)
+    last = graph.op("Squeeze", length, graph.constant([0]))
+    columns = graph.op("Range", graph.constant(0), last, graph.constant(1))
     where = graph.op("Unsqueeze", "places", graph.constant([1]))
     later = hide_later(graph, columns, graph.op("Unsqueeze", where, graph.constant([2])))
     readout = Readout(lambda x: graph.op("GatherND", x, where, batch_dims=1), later)
-    x = transformer(graph, x, "", facts, seen, "mask", readout, tree)
+    x = transformer(graph, x, "", facts, Stream(length, "mask", tree=tree), readout)
     return text_head(graph, x, facts)

@@ -20,7 +20,7 @@ from onnx import ModelProto
 
 from keshin.core.checkpoint import TensorFile
 from keshin.core.config import Config
-from keshin.encode.blocks import Layers
+from keshin.encode.blocks import Layers, Projection
 from keshin.encode.convolutions import quantise_convolutions, with_integers
 from keshin.encode.precision import TOP, Observing, Stored, part
 
@@ -56,6 +56,11 @@ FEWEST_INPUTS = 16
 BLOCK = 128
 """Inputs that share a scale in the form ``blocks``."""
 SAMPLES = 8
+SMOOTHING = 0.5
+"""The power of a channel's size, relative to the median's, that its weights take over."""
+MASSIVE = 5.0
+"""A layer writes massive channels if its largest output weighs so many times the median one."""
+ONE = np.ones(1, np.float32)
 
 
 def sample_inputs(config: Config) -> dict[str, dict[str, Array]]:
@@ -115,20 +120,71 @@ def quantise_linears(
     """The linear layers of a tower in ``form``, as ``precision.Stored`` reads them."""
     watch = Observing()
     model = build(config, tensors, watch)
-    weights = watch.expose(model)
-    if not weights or form == "exact":
+    keys = watch.expose(model)
+    if not keys or form == "exact":
         return {}
     amplitudes = run(model, {}, inputs)[1:]
-    found: dict[str, Array] = {}
-    for weight, amplitude in zip(weights, amplitudes, strict=True):
-        found |= quantise_linear(weight, tensors.read_float32(weight), amplitude.ravel(), form)
+    largest = {key: a.ravel() for key, a in zip(keys, amplitudes, strict=True)}
+    found, factors = _smoothed(watch, tensors, largest)
+    for key in keys:
+        factor = factors.get(watch.sources.get(key, ""), ONE)
+        matrix = np.asarray(_matrix(tensors, watch.layers[key]) * factor, np.float32)
+        careful = form == "rows" and key not in watch.sources and is_massive(matrix)
+        flows = np.asarray(largest[key] / factor, np.float32)
+        found |= quantise_linear(key, matrix, flows, "blocks" if careful else form)
     return found
+
+
+def is_massive(matrix: FloatArray) -> bool:
+    """Whether a layer (outputs, inputs) writes some channels far larger than the others.
+
+    That is the layer that makes the massive channels of a trained Transformer. Its error is the
+    largest of a tower, so it gets scales for blocks of inputs.
+    """
+    largest = np.abs(matrix).max(axis=1)
+    return bool(largest.max() > MASSIVE * np.median(largest))
+
+
+def _matrix(tensors: TensorFile, layer: Projection) -> FloatArray:
+    """(outputs, inputs)."""
+    whole = tensors.read_float32(layer.weight)
+    rows = whole if layer.rows is None else whole[slice(*layer.rows)]
+    return rows.reshape(len(rows), -1)
+
+
+def _smoothed(
+    watch: Observing, tensors: TensorFile, largest: Mapping[str, FloatArray]
+) -> tuple[dict[str, Array], dict[str, FloatArray]]:
+    """LayerNorms with other gains and biases, and by what the inputs of their readers grow.
+
+    What the gain of a channel loses, the weights that read it gain: the product is the same, and
+    no channel takes the 8 bits of the others (Xiao et al. 2022, SmoothQuant, section 4).
+    """
+    readers: dict[str, list[str]] = {}
+    for key, norm in watch.sources.items():
+        readers.setdefault(norm, []).append(key)
+    found: dict[str, Array] = {}
+    factors: dict[str, FloatArray] = {}
+    for norm, keys in readers.items():
+        flows = largest[keys[0]]
+        if len(flows) < FEWEST_INPUTS:
+            continue
+        factor = factors[norm] = smoothing(flows)
+        for name, stored in (("weight", "gain"), ("bias", "shift")):
+            found[part(norm, stored)] = tensors.read_float32(f"{norm}.{name}") / factor
+    return found, factors
+
+
+def smoothing(flows: FloatArray) -> FloatArray:
+    """(inputs,) what to divide each channel by: more than 1 where it stands out."""
+    typical = max(float(np.median(flows)), 1e-12)
+    return np.asarray(np.maximum(flows / typical, 1) ** SMOOTHING, np.float32)
 
 
 def quantise_linear(
     weight: str, matrix: FloatArray, amplitude: FloatArray, form: Form
 ) -> dict[str, Array]:
-    """The parts of one weight (outputs, inputs), given the largest value of every input."""
+    """The parts of one layer (outputs, inputs), given the largest value of every input."""
     if form == "exact" or matrix.shape[1] < FEWEST_INPUTS:
         return {}
     parts: dict[str, Array] = {}
@@ -170,7 +226,7 @@ def as_blocks(matrix: FloatArray, block: int) -> dict[str, Array]:
     padded = padded.reshape(outputs, count, block)
     scale = _scale(np.abs(padded).max(axis=2))
     integers = (np.rint(padded / scale[..., None]) + (TOP + 1)).astype(np.uint8)
-    return {"blocks": integers, "scale": scale}
+    return {"blocks": integers, "scale": scale, "inputs": np.array(inputs)}
 
 
 def _scale(largest: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ read-only. Modes other than fp32 get their weights from ``quantize.py`` through 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +20,13 @@ from onnx import ModelProto, TensorProto
 
 from keshin.core.checkpoint import Checkpoint
 from keshin.core.hashes import sha256_of
-from keshin.core.late_tokenizer import LateTokenizer
 from keshin.encode.blocks import EXACT
-from keshin.encode.encoder import Encoder, FloatArray, IntArray
-from keshin.encode.graph import image_graph, text_graph
+from keshin.encode.encoder import Encoder, FloatArray, IntArray, encoder_of
+from keshin.encode.engines import Provider
+from keshin.encode.graph import image_graph, probe_graph, text_graph
 from keshin.encode.graph_tree import text_tree_graph
 from keshin.encode.pipeline import available_cores
+from keshin.encode.precision import in_blocks
 from keshin.encode.prefix_tree import PrefixTree
 from keshin.encode.quantize import MODES, Builder, quantise, quantised_graph, sample_inputs
 from keshin.encode.quantized_cache import cache_key, cached
@@ -40,7 +41,6 @@ EXACT_PRODUCTS = "session.x64quantprecision"
 """Makes 8-bit products exact on x86 processors whose instructions cut their sums at 16 bits."""
 QUIET = 3  # errors only
 
-Provider = str | tuple[str, Mapping[str, Any]]
 Array = npt.NDArray[Any]
 
 
@@ -64,7 +64,7 @@ class OnnxTowers:
     ) -> None:
         self.checkpoint = checkpoint
         self.mode = _checked_mode(mode)
-        self.prepack = prepack or MODES[mode].form == "blocks"  # which needs its own order
+        self.prepack = prepack
         self.cache = cache
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
@@ -80,6 +80,10 @@ class OnnxTowers:
         """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
         return cast(FloatArray, self._images.run(["features"], {"pixels": pixels})[0])
 
+    def probe_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, probe_dim): what a linear probe reads."""
+        return cast(FloatArray, self._probes.run(["features"], {"pixels": pixels})[0])
+
     def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
         """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
         return cast(FloatArray, self._texts.run(["features"], {"ids": ids, "ends": ends})[0])
@@ -91,6 +95,12 @@ class OnnxTowers:
     @cached_property
     def _images(self) -> ort.InferenceSession:
         return self._tower("image", image_graph)
+
+    @cached_property
+    def _probes(self) -> ort.InferenceSession:
+        if not self.checkpoint.config.vision.projected:
+            return self._images  # the same features
+        return self._tower("image", image_graph, probe_graph)
 
     @cached_property
     def _texts(self) -> ort.InferenceSession:
@@ -124,19 +134,9 @@ class OnnxTowers:
         return cast(list[Array], self._session(model, arrays).run(None, dict(inputs)))
 
     def _session(self, model: ModelProto, arrays: Mapping[str, Array]) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1  # the graphs are chains: no two nodes run at once
-        options.log_severity_level = QUIET
-        folder = self.checkpoint.tensors.path.resolve().parent
-        for entry, value in {
-            # Threads that spin while they wait would take a core from those that decode pictures.
-            SPINNING: "0",
-            NO_PREPACKING: "0" if self.prepack else "1",
-            WEIGHTS_FOLDER: str(folder),
-            EXACT_PRODUCTS: "0" if sums_in_32_bits() else "1",
-        }.items():
-            options.add_session_config_entry(entry, value)
+        prepack = self.prepack or in_blocks(arrays)
+        weights = self.checkpoint.tensors.path
+        options = _options(weights, threads=self.threads, prepack=prepack)
         supplied = [
             tensor.name
             for tensor in model.graph.initializer
@@ -151,6 +151,39 @@ class OnnxTowers:
         session = _open(model, options, self.providers)
         session.keshin_arrays = arrays  # mapped or in memory: they must live as long as it does
         return session
+
+
+def picture_session(
+    model: ModelProto, weights: Path, threads: int | None = None
+) -> Callable[[FloatArray], FloatArray]:
+    """A graph from ``pixels`` to ``features`` as a function, on the processor, in float32.
+
+    ``weights`` is the safetensors file that the graph points into.
+    """
+    threads = available_cores() if threads is None else threads
+    options = _options(weights, threads=threads, prepack=True)
+    session = _open(model, options, _checked_providers(DEFAULT_PROVIDERS))
+
+    def run(pixels: FloatArray) -> FloatArray:
+        return cast(FloatArray, session.run(["features"], {"pixels": pixels})[0])
+
+    return run
+
+
+def _options(weights: Path, *, threads: int, prepack: bool) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # the graphs are chains: no two nodes run at once
+    options.log_severity_level = QUIET
+    for entry, value in {
+        # Threads that spin while they wait would take a core from those that decode pictures.
+        SPINNING: "0",
+        NO_PREPACKING: "0" if prepack else "1",
+        WEIGHTS_FOLDER: str(weights.resolve().parent),
+        EXACT_PRODUCTS: "0" if sums_in_32_bits() else "1",
+    }.items():
+        options.add_session_config_entry(entry, value)
+    return options
 
 
 def _open(
@@ -196,8 +229,8 @@ def check_providers(asked: Sequence[str], used: Sequence[str]) -> None:
 def _checked_mode(mode: str) -> str:
     if mode == "bf16":
         raise KeshinError(
-            "ONNX Runtime has no bfloat16 products for this processor. Use engine='torch' for "
-            "bf16, or one of the modes fp32, int8-safe and int8."
+            "ONNX Runtime has no bfloat16 products for this processor. Use engine='openvino' or "
+            "engine='torch' for bf16, or one of the modes fp32, int8-safe and int8."
         )
     if mode not in MODES:
         raise KeshinError(f"There is no mode '{mode}'. There are: {', '.join(MODES)}.")
@@ -234,30 +267,8 @@ def onnx_encoder(
     mode: str = "fp32",
     cache: Path | None = None,
 ) -> Encoder:
-    """A checkpoint as an encoder that runs without PyTorch.
-
-    The tokenizer is read with the first text, and a ``CheckpointError`` about it comes then.
-    """
-    mark = checkpoint.mark  # of the files as they are opened; later ones are not what runs
-
-    def recognise() -> str:
-        return mark if mark == checkpoint.mark else ""
-
-    return Encoder(
-        config=checkpoint.config,
-        tokenizer=LateTokenizer(checkpoint.tokenizer),
-        towers=OnnxTowers(
-            checkpoint,
-            threads=threads,
-            providers=providers,
-            prepack=prepack,
-            mode=mode,
-            cache=cache,
-        ),
-        logit_scale=checkpoint.logit_scale,
-        logit_bias=checkpoint.logit_bias,
-        mode=mode,
-        identify=lambda: checkpoint.fingerprint,
-        recognise=recognise,
-        threads=threads,
+    """A checkpoint as an encoder that runs without PyTorch."""
+    towers = OnnxTowers(
+        checkpoint, threads=threads, providers=providers, prepack=prepack, mode=mode, cache=cache
     )
+    return encoder_of(checkpoint, towers, engine="onnx", mode=mode, threads=threads)

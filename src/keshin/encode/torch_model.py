@@ -55,6 +55,10 @@ class CLIP(nn.Module):
         """(B, 3, h, w) preprocessed pictures -> (B, E), not normalised."""
         return cast(Tensor, self.visual(pictures))
 
+    def probe_features(self, pictures: Tensor) -> Tensor:
+        """(B, 3, h, w) preprocessed pictures -> (B, P): what a linear probe reads."""
+        return self.visual.probe(pictures)
+
     def text_features(self, ids: Tensor, ends: Tensor) -> Tensor:
         """(B, L) ids, L up to the context length, and (B,) end-of-text positions -> (B, E)."""
         return self._text.features(self, self.config.text, ids, ends)

@@ -38,6 +38,10 @@ class TorchTowers:
         """(n, 3, h, w) preprocessed pictures -> (n, d) features, not normalised."""
         return self._run(self.model.image_features, pixels)
 
+    def probe_features(self, pixels: FloatArray) -> FloatArray:
+        """(n, 3, h, w) preprocessed pictures -> (n, probe_dim): what a linear probe reads."""
+        return self._run(self.model.probe_features, pixels)
+
     def text_features(self, ids: IntArray, ends: IntArray) -> FloatArray:
         """(n, length) token ids and (n,) end-of-text positions -> (n, d), not normalised."""
         return self._run(self.model.text_features, ids, ends)
@@ -89,6 +93,7 @@ def torch_encoder(
         logit_scale=checkpoint.logit_scale,
         logit_bias=checkpoint.logit_bias,
         mode=mode,
+        engine="torch",
         identify=lambda: checkpoint.fingerprint,
         threads=threads,
     )

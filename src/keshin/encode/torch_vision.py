@@ -23,6 +23,24 @@ from keshin.core.config import (
 from keshin.encode.torch_blocks import SelfAttention, Transformer, mlp
 
 
+class Tower(nn.Module):
+    """An image tower: what a linear probe reads of a picture, then the joint embedding."""
+
+    projected = True
+    """Whether there is a projection, as the facts of the tower say."""
+    proj: Tensor
+    """(P, E), if there is one."""
+
+    def probe(self, pictures: Tensor) -> Tensor:
+        """(B, 3, h, w) pictures -> (B, P) features before the projection."""
+        raise NotImplementedError
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, 3, h, w) pictures -> (B, E) features, not normalised."""
+        x = self.probe(pictures)
+        return x @ self.proj if self.projected else x
+
+
 class PatchDropout(nn.Module):
     """Leaves out a random share of each picture's patches while training (FLIP, Li et al. 2023)."""
 
@@ -39,8 +57,8 @@ class PatchDropout(nn.Module):
         return x.gather(1, chosen[..., None].expand(-1, -1, x.shape[2]))
 
 
-class VisionTransformerTower(nn.Module):
-    """ViT: (B, 3, h, w) pictures -> (B, E) features, not normalised."""
+class VisionTransformerTower(Tower):
+    """ViT: the class token after the last LayerNorm, projected."""
 
     def __init__(self, facts: VisionTransformer, embed_dim: int) -> None:
         super().__init__()
@@ -58,13 +76,13 @@ class VisionTransformerTower(nn.Module):
         self.proj = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
         self.transformer.initialise()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def probe(self, pictures: Tensor) -> Tensor:
         x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
         positions = self.positional_embedding.to(x.dtype)
         first = (self.class_embedding.to(x.dtype) + positions[0]).expand(x.shape[0], 1, -1)
         x = torch.cat([first, self.dropout(x + positions[1:])], dim=1)
         x = self.transformer(self.ln_pre(x))
-        return cast(Tensor, self.ln_post(x[:, 0]) @ self.proj)
+        return cast(Tensor, self.ln_post(x[:, 0]))
 
 
 class ProbePool(nn.Module):
@@ -84,8 +102,10 @@ class ProbePool(nn.Module):
         return cast(Tensor, x + self.mlp(self.ln_2(x)))
 
 
-class PooledVisionTransformerTower(nn.Module):
-    """SigLIP's ViT: (B, 3, h, w) pictures -> (B, D) features, not normalised."""
+class PooledVisionTransformerTower(Tower):
+    """SigLIP's ViT: a learned query reads all patches."""
+
+    projected = False
 
     def __init__(self, facts: PooledVisionTransformer, embed_dim: int) -> None:
         super().__init__()
@@ -100,7 +120,7 @@ class PooledVisionTransformerTower(nn.Module):
         self.attnpool = ProbePool(facts)
         self.transformer.initialise()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def probe(self, pictures: Tensor) -> Tensor:
         x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
         x = self.transformer(self.dropout(x + self.positional_embedding.to(x.dtype)))
         return cast(Tensor, self.attnpool(self.ln_post(x)))
@@ -163,8 +183,10 @@ class AttentionPool(nn.Module):
         return cast(Tensor, self.c_proj(mixed.reshape(batch, channels)))
 
 
-class ModifiedResNetTower(nn.Module):
-    """ModifiedResNet: (B, 3, h, w) pictures -> (B, E) features, not normalised."""
+class ModifiedResNetTower(Tower):
+    """ModifiedResNet with attention pooling."""
+
+    projected = False
 
     def __init__(self, facts: ModifiedResNet, embed_dim: int) -> None:
         super().__init__()
@@ -200,7 +222,7 @@ class ModifiedResNetTower(nn.Module):
         x = F.relu(self.bn2(self.conv2(x)))
         return F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def probe(self, pictures: Tensor) -> Tensor:
         x = self.stem(pictures)
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
@@ -224,8 +246,8 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
 
-class ResNetTower(nn.Module):
-    """ResNet of basic blocks: (B, 3, h, w) pictures -> (B, E) features, not normalised."""
+class ResNetTower(Tower):
+    """ResNet of basic blocks, averaged over all positions and projected."""
 
     def __init__(self, facts: ResNet, embed_dim: int) -> None:
         super().__init__()
@@ -241,14 +263,14 @@ class ResNetTower(nn.Module):
             self.add_module(f"layer{stage + 1}", layer)
         self.proj = nn.Parameter(channels**-0.5 * torch.randn(channels, embed_dim))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def probe(self, pictures: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(pictures)))
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
-        return x.mean(dim=(2, 3)) @ self.proj
+        return x.mean(dim=(2, 3))
 
 
-VISION: dict[type, Callable[..., nn.Module]] = {
+VISION: dict[type, Callable[..., Tower]] = {
     VisionTransformer: VisionTransformerTower,
     ModifiedResNet: ModifiedResNetTower,
     ResNet: ResNetTower,

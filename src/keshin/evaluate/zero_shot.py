@@ -10,7 +10,7 @@ import numpy.typing as npt
 from keshin.classify import Classifier
 from keshin.core.pictures import Failure
 from keshin.encode.encoder import FloatArray
-from keshin.errors import DataError
+from keshin.evaluate.features import Progress, extract
 from keshin.evaluate.labelled import Labelled
 
 
@@ -18,11 +18,18 @@ from keshin.evaluate.labelled import Labelled
 class Answers:
     """What a classifier says of labelled pictures that could be read."""
 
-    targets: npt.NDArray[np.int64]
-    """(n,) indices of the right classes."""
+    data: Labelled
+    """Those that could be read."""
+    vectors: FloatArray
+    """(n, d), unit length."""
     cosines: FloatArray
     """(n, k)."""
     failures: tuple[Failure, ...]
+
+    @property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """(n,) indices of the right classes, or (n, k)."""
+        return self.data.targets
 
     @property
     def predictions(self) -> npt.NDArray[np.int64]:
@@ -30,19 +37,27 @@ class Answers:
         return np.asarray(self.cosines.argmax(axis=1), np.int64)
 
 
-def answer(classifier: Classifier, data: Labelled) -> Answers:
+def answer(
+    classifier: Classifier,
+    data: Labelled,
+    *,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Answers:
     """The cosines of all pictures with all classes; broken pictures are listed, not counted.
 
-    Raises ``DataError`` if none can be read.
+    Vectors are kept by content as ``extract`` says, unless ``cache`` is False. Raises ``DataError``
+    if no picture can be read.
     """
-    rows: list[FloatArray] = []
-    kept: list[int] = []
-    failures: list[Failure] = []
-    for good, vectors, failed in classifier.encoder.try_images(data.pictures):
-        kept += good
-        rows.append(vectors @ classifier.weights_.T)
-        failures += failed
-    if not kept:
-        why = f" The first: {failures[0].error}" if failures else ""
-        raise DataError(f"None of the {len(data.targets)} labelled pictures could be read.{why}")
-    return Answers(data.targets[kept], np.concatenate(rows), tuple(failures))
+    found = extract(classifier.encoder, data, cache=cache, progress=progress)
+    cosines = np.asarray(found.vectors @ classifier.weights_.T, np.float32)
+    return Answers(data.take(found.rows), found.vectors, cosines, found.failures)
+
+
+def log_shares(cosines: FloatArray, scale: float) -> npt.NDArray[np.float64]:
+    """(n, k) cosines -> logarithms of the softmax over the classes, in float64, where no score is
+    so small that two become equal. Sigmoid models are read the same way: what is asked here is
+    which of the classes it is."""
+    logits = scale * cosines.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))

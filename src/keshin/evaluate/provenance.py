@@ -1,0 +1,99 @@
+"""What it takes to do an evaluation again: hash of the data, versions, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keshin import __version__
+from keshin.core.pictures import Picture
+from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.results import RunFacts
+
+AT_ONCE = 64
+PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "scikit-learn")
+
+
+def digest(data: Labelled) -> str:
+    """SHA-256 over the content of all pictures in order, what is known of each, and the classes.
+
+    Where pictures lie and what they are called plays no part.
+    """
+    whole = hashlib.sha256()
+    for name in data.names:
+        whole.update(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
+    whole.update(np.ascontiguousarray(data.targets, "<i8").tobytes())
+    for content in _contents(data.pictures):
+        whole.update(content)
+    return whole.hexdigest()
+
+
+def _contents(pictures: Iterable[Picture]) -> Iterator[bytes]:
+    """In order, a few at a time: pictures may be made only when they are asked for."""
+    source = iter(pictures)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        while some := list(islice(source, AT_ONCE)):
+            yield from pool.map(content_of, some)
+
+
+def content_of(picture: Picture) -> bytes:
+    """SHA-256 of a picture: of the file, or of the pixels where there is no file."""
+    if isinstance(picture, Image.Image):
+        picture = np.asarray(picture.convert("RGB"))
+    if isinstance(picture, np.ndarray):
+        head = repr((picture.shape, picture.dtype.str)).encode()
+        return hashlib.sha256(head + np.ascontiguousarray(picture).tobytes()).digest()
+    if isinstance(picture, bytes):
+        return hashlib.sha256(picture).digest()
+    try:
+        with open(picture, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:  # it went away meanwhile
+        return hashlib.sha256(b"").digest()
+
+
+def run_facts(*, command: str, seed: int, seconds: float) -> RunFacts:
+    """Versions, machine and time of this run."""
+    return RunFacts(
+        command=command,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        seed=seed,
+        versions=versions(),
+        system=f"{platform.system()} {platform.machine()}",
+        processor=processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,  # noqa: E501
+        seconds=round(seconds, 2),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of Python, keshin and the packages whose version may change a number."""
+    found = {"keshin": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """What the processor calls itself, or its kind."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+

@@ -1,0 +1,74 @@
+"""Whether scores can be trusted: calibration, declining, and the alarm about the class order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from keshin.errors import DataError
+from keshin.evaluate.assess import Judged
+from keshin.evaluate.calibration import ece, fit_temperature, reliability, softmax, split
+from keshin.evaluate.class_order import check_order
+from keshin.evaluate.declining import risk_coverage
+from keshin.evaluate.results import Bin, Calibration, OrderAlarm, RiskPoint
+
+POINTS = 100
+"""Of the risk-coverage curve in a report."""
+BINS = 12
+
+
+def calibration(judged: Judged, seed: int = 0) -> Calibration | None:
+    """Scores as they are, and with a temperature: each half of the pictures (of each class, groups
+    kept together) is judged with the one fitted on the other. None for too few pictures."""
+    targets, logits = judged.answers.targets, judged.scores
+    right = judged.right
+    try:
+        parts = split(targets, groups=judged.answers.data.groups, seed=seed)
+    except DataError:
+        return None
+    cooled = np.empty(len(targets))
+    temperatures = []
+    for fitted, asked in (parts, parts[::-1]):
+        found = fit_temperature(logits[fitted], targets[fitted]).value
+        cooled[asked] = softmax(logits[asked] / found).max(axis=1)
+        temperatures.append(found)
+    before, after = ece(judged.confidence, right, seed=seed), ece(cooled, right, seed=seed)
+    return Calibration(
+        error=before.value,
+        chance=before.chance,
+        p=before.p,
+        bins=_bins(judged.confidence, right),
+        temperature=math.exp(float(np.mean(np.log(temperatures)))),
+        error_after=after.value,
+        bins_after=_bins(cooled, right),
+    )
+
+
+def _bins(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> tuple[Bin, ...]:
+    return tuple(
+        Bin(b.confidence, b.right.value, b.right.low, b.right.high, b.count)
+        for b in reliability(confidence, right, BINS)
+    )
+
+
+def risk(judged: Judged) -> tuple[RiskPoint, ...]:
+    """The curve of answering the surest pictures first, at about ``POINTS`` coverages."""
+    curve = risk_coverage(judged.confidence, judged.right)
+    rows = np.searchsorted(curve.coverage, np.linspace(0, 1, POINTS + 1)[1:] - 1e-9)
+    return tuple(
+        RiskPoint(float(curve.coverage[row]), float(curve.risk[row]), float(curve.thresholds[row]))
+        for row in np.unique(rows.clip(max=len(curve.coverage) - 1))
+    )
+
+
+def order(judged: Judged, seed: int = 0) -> OrderAlarm:
+    """Whether another order of the class names fits the answers far better."""
+    names = judged.answers.data.names
+    alarm = check_order(judged.answers.targets, judged.answers.predictions, names, seed=seed)
+    if alarm is None:
+        return OrderAlarm(False, 1.0, "")
+    moved = np.flatnonzero(alarm.order != np.arange(len(names)))
+    pairs = tuple((names[i], names[alarm.order[i]]) for i in moved)
+    return OrderAlarm(True, alarm.p, alarm.sentence, pairs)
