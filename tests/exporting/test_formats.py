@@ -13,7 +13,13 @@ import keshin
 from conftest import random_tensors, tiny_config
 from keshin.core import writing
 from keshin.core.checkpoint import load_checkpoint, save_checkpoint
-from keshin.core.config import ModifiedResNet, PooledVisionTransformer, ResNet, ScoreFacts
+from keshin.core.config import (
+    ModifiedResNet,
+    PooledVisionTransformer,
+    ResNet,
+    RobertaText,
+    ScoreFacts,
+)
 from keshin.core.foreign.open_clip_options import TIMM
 from keshin.core.foreign.write_open_clip import TIMM_SIZES, to_open_clip
 from keshin.core.tensors import TensorFile
@@ -305,3 +311,40 @@ def test_lower_case_cleaning_of_open_clip_is_for_clips_own_kind(tmp_path, tiny_f
     (out / "tokenizer.json").write_text(json.dumps(file))
     with pytest.raises(keshin.CheckpointError, match=r"'clean' to 'lower', but .* OpenAI's kind"):
         keshin.load(out)
+
+
+@pytest.mark.parametrize("kind", ["SigLIP", "XLM-R"])
+def test_other_towers_as_onnx(tmp_path, tiny_tokenizer, kind):
+    base = tiny_config(tiny_tokenizer)
+    blocks = {"heads": 2, "mlp_width": 40, "activation": "gelu_tanh", "layer_norm_eps": 1e-6}
+    if kind == "SigLIP":
+        vision = PooledVisionTransformer(
+            image_size=(20, 20), patch_size=8, width=16, layers=2, **blocks
+        )
+        text = replace(base.text, causal=False, pool="last", projection_bias=True)
+        picture = replace(base.preprocess, size=(20, 20), resize="squash")
+        changes = {"vision": vision, "text": text, "preprocess": picture}
+        changes["score"] = ScoreFacts(kind="sigmoid")
+    else:
+        text = RobertaText(
+            context_length=24, vocab_size=tiny_tokenizer.vocab_size, positions=30, pad=0, width=16,
+            layers=2, pool="mean", projection_width=20, **blocks,
+        )  # fmt: skip
+        changes = {"text": text}
+    folder = saved(tmp_path / "model", tiny_tokenizer, **changes)
+    done = export(folder, tmp_path / "out", format="onnx")
+    assert done.difference < 1e-5
+    model = keshin.load(folder, threads=1)
+    session = onnxruntime.InferenceSession(done.folder / "text.onnx")
+    onnx.checker.check_model(str(done.folder / "text.onnx"), full_check=True)
+    words = model.encoder.tokenizer(TEXTS[:3])
+    fill = session.get_modelmeta().custom_metadata_map["keshin.fill_to_context"]
+    assert fill == ("yes" if kind == "SigLIP" else "no")
+    ids = words.pad_to(24) if kind == "SigLIP" else words.ids
+    (vectors,) = session.run(["vectors"], {"ids": ids})
+    np.testing.assert_allclose(vectors, model.encode_texts(TEXTS[:3]), atol=1e-5)
+    if kind == "XLM-R":
+        with pytest.raises(keshin.CheckpointError, match=r"XLM-R .* onnx, keshin"):
+            export(folder, tmp_path / "no", format="openclip")
+        with pytest.raises(keshin.CheckpointError, match=r"XLM-R .* onnx, keshin"):
+            export(folder, tmp_path / "no", format="transformers")
