@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from keshin.core.config import (  # noqa: E402
     ModifiedResNet,
     PooledVisionTransformer,
     PreprocessFacts,
+    RobertaText,
     ScoreFacts,
     TokenizerFacts,
 )
@@ -262,3 +264,42 @@ def test_onnx_files_beside_open_clip(tmp_path, tiny_tokenizer):
         features, vectors = session.run(["features", "vectors"], inputs)
         np.testing.assert_allclose(features, expected, rtol=1e-4, atol=LIMIT * abs(expected).max())
         assert abs(vectors - unit(expected)).max() < LIMIT
+
+
+def test_xlm_r_in_open_clip(tmp_path, monkeypatch):
+    """Narrow and shallow; the configuration that OpenCLIP would fetch is handed to it."""
+    from keshin.core.foreign import write_open_clip
+
+    tokenizer = xlm_r(16)
+    shape = (48, 2, 12, 50, tokenizer.vocab_size, 40, 1)
+    monkeypatch.setitem(write_open_clip.XLM_R, "xlm-roberta-base", shape)
+    text = RobertaText(
+        context_length=16, vocab_size=shape[4], positions=40, pad=1, width=48, layers=2, heads=12,
+        mlp_width=50, activation="gelu", layer_norm_eps=1e-5, pool="mean", projection_width=32,
+    )  # fmt: skip
+    _, folder = saved(tmp_path, tokenizer, text=text)
+    config = transformers.XLMRobertaConfig(
+        vocab_size=shape[4], hidden_size=48, num_hidden_layers=2, num_attention_heads=12,
+        intermediate_size=50, max_position_embeddings=40, type_vocab_size=1, layer_norm_eps=1e-5,
+        pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    known = SimpleNamespace(from_pretrained=lambda _: config)
+    monkeypatch.setattr(open_clip.hf_model, "AutoConfig", known)
+    check_open_clip(tmp_path, folder)
+
+
+def xlm_r(length):
+    """A small Unigram tokenizer with XLM-R's special tokens."""
+    backend = tokenizers.Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=[AddedToken(s, normalized=False) for s in specials],
+        unk_token="<unk>", show_progress=False,
+    )  # fmt: skip
+    backend.train_from_iterator([*TEXTS * 4, "abcdefghijklmnopqrstuvwxyz"], trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return Tokenizer(backend, TokenizerFacts(cleaning="mend", start=0, end=2, pad=1), length)

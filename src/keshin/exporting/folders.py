@@ -20,7 +20,7 @@ from keshin.core.checkpoint import (
     Checkpoint,
     load_checkpoint,
 )
-from keshin.core.config import Config, describe, dump_config
+from keshin.core.config import Config, TextTransformer, describe, dump_config
 from keshin.core.foreign import read_foreign
 from keshin.core.foreign.outward import Outward
 from keshin.core.foreign.write_open_clip import to_open_clip
@@ -209,7 +209,8 @@ def _written(
 
 def _check_same(checkpoint: Checkpoint, found: Config, words: Tokenizer, stated: Config) -> None:
     """The folder must say what the model says, names and sources apart."""
-    if stated.text.trims:  # padding is not seen, and each program fills rows in its own way
+    if isinstance(stated.text, TextTransformer) and stated.text.trims:
+        # Padding is not seen, and each program fills rows in its own way.
         found = replace(found, tokenizer=replace(found.tokenizer, pad=stated.tokenizer.pad))
     found = replace(found, name=stated.name, licence=stated.licence, source=stated.source)
     if found != stated:

@@ -20,7 +20,7 @@ from keshin.core.config import (
 from keshin.core.foreign.open_clip import CONFIG, WEIGHTS
 from keshin.core.foreign.open_clip_keys import TextPart, VisionPart, open_clip_keys
 from keshin.core.foreign.open_clip_options import CLEANING, INTERPOLATION, RESIZE, TIMM
-from keshin.core.foreign.open_clip_towers import TIMM_EPS
+from keshin.core.foreign.open_clip_towers import ROBERTA_EPS, TIMM_EPS
 from keshin.core.foreign.outward import Outward, refuse
 from keshin.core.foreign.write_vocabulary import SETTINGS, is_openai, tokenizer_settings
 from keshin.core.tokenizer import Tokenizer
@@ -35,14 +35,18 @@ TIMM_SIZES = {  # width, layers, width of the MLP; timm 1.0.31
     "giantopt": (1536, 40, 6144),
 }
 """Of timm's SigLIP towers ``vit_SIZE_patchP_siglip_PIXELS``."""
+XLM_R: dict[str, tuple[int, int, int, int, int, int, int]] = {
+    "xlm-roberta-base": (768, 12, 12, 3072, 250002, 514, 1),
+    "xlm-roberta-large": (1024, 24, 16, 4096, 250002, 514, 1),
+}
+"""Width, layers, heads, width of the MLP, vocabulary, positions and padding of the text towers that
+OpenCLIP makes by the name of their configuration on a hub."""
 CLEAN = {cleaning: name for name, cleaning in CLEANING.items()}
 
 
 def to_open_clip(config: Config, tokenizer: Tokenizer) -> Outward:
     """Raises ``CheckpointError`` for what OpenCLIP does not have."""
     vision, text = config.vision, config.text
-    if isinstance(text, RobertaText):
-        raise _no(config, "its XLM-R towers are fetched by name from a hub", "onnx, keshin")
     image_options = _vision(config)
     own = [part for part in (vision, text) if isinstance(part, VisionTransformer | TextTransformer)]
     quick = {part.activation == "quick_gelu" for part in own}
@@ -53,15 +57,20 @@ def to_open_clip(config: Config, tokenizer: Tokenizer) -> Outward:
             f"{' and '.join(part.activation for part in own)} stand side by side",
             "transformers, onnx, keshin" if isinstance(vision, VisionTransformer) else "onnx",
         )
-    words = _text(config, text, tokenizer)
-    custom = text.projection_bias or words["pool_type"] != "argmax"
+    part: TextPart = "own"
+    if isinstance(text, RobertaText):
+        part, words = "hugging-face", _roberta(config, text, tokenizer)
+    else:
+        words = _text(config, text, tokenizer)
+        if text.projection_bias or words["pool_type"] != "argmax":
+            part = "custom"
     model: dict[str, Any] = {
         "embed_dim": config.embed_dim,
-        "quick_gelu": quick.pop(),
+        "quick_gelu": quick == {True},
         "vision_cfg": image_options,
         "text_cfg": words,
     }
-    if custom:
+    if part != "own":
         model["custom_text"] = True
     if config.score.kind == "sigmoid":
         model["init_logit_bias"] = -10.0  # of training; the weights hold the real one
@@ -69,7 +78,6 @@ def to_open_clip(config: Config, tokenizer: Tokenizer) -> Outward:
     if "hf_tokenizer_name" in words:
         sheets[SETTINGS] = tokenizer_settings(config, tokenizer, "PreTrainedTokenizerFast")
     image: VisionPart = "timm" if isinstance(vision, PooledVisionTransformer) else "own"
-    part: TextPart = "custom" if custom else "own"
     return Outward(
         table=open_clip_keys(image, part),
         weights=WEIGHTS[0],
@@ -80,6 +88,11 @@ def to_open_clip(config: Config, tokenizer: Tokenizer) -> Outward:
             *(
                 ("The tokenizer lies in this folder and needs the package transformers.",)
                 if SETTINGS in sheets
+                else ()
+            ),
+            *(
+                ("OpenCLIP fetches the text tower's configuration from a hub when it loads this.",)
+                if part == "hugging-face"
                 else ()
             ),
         ),
@@ -173,6 +186,40 @@ def _text(config: Config, text: TextTransformer, tokenizer: Tokenizer) -> dict[s
         found["hf_tokenizer_name"] = config.name
         found["tokenizer_kwargs"] = {"clean": CLEAN[cleaning]}
     return found
+
+
+def _roberta(config: Config, text: RobertaText, tokenizer: Tokenizer) -> dict[str, Any]:
+    shape = (
+        text.width,
+        text.layers,
+        text.heads,
+        text.mlp_width,
+        text.vocab_size,
+        text.positions,
+        text.pad,
+    )
+    name = next((name for name, known in XLM_R.items() if known == shape), None)
+    inner = (text.width + config.embed_dim) // 2  # as its HFTextEncoder has it
+    same = (text.activation, text.layer_norm_eps, text.projection_width)
+    if name is None or same != ("gelu", ROBERTA_EPS, inner):
+        raise _no(
+            config,
+            f"of text towers like this one it has {' and '.join(XLM_R)} as they were published, "
+            f"with a projection over {inner} numbers, and this is another",
+            "onnx, keshin",
+        )
+    if tokenizer.facts.cleaning not in ("mend", "canonical"):
+        cleaning = tokenizer.facts.cleaning
+        raise _no(config, f"it has no text cleaning like '{cleaning}' there", "onnx, keshin")
+    return {
+        "context_length": text.context_length,
+        "hf_model_name": name,
+        "hf_model_pretrained": False,
+        "hf_pooler_type": "mean_pooler",
+        "hf_proj_type": "mlp",
+        "hf_tokenizer_name": name,
+        "tokenizer_kwargs": {"clean": CLEAN[tokenizer.facts.cleaning]},
+    }
 
 
 def _blocks(part: VisionTransformer | TextTransformer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from keshin.core.config import Config
+from keshin.core.config import Config, TextTransformer
 from keshin.core.tokenizer import SUFFIX, Tokenizer
 from keshin.errors import CheckpointError
 
@@ -58,7 +58,8 @@ def tokenizer_settings(config: Config, tokenizer: Tokenizer, kind: str) -> dict[
     is seen and its token is no special one.
     """
     facts = tokenizer.facts
-    pad = facts.end if config.text.trims else facts.pad
+    free = isinstance(config.text, TextTransformer) and config.text.trims
+    pad = facts.end if free else facts.pad  # others see the padding, or know it by its id
     special = {
         token["id"]
         for token in msgspec.json.decode(tokenizer.backend.to_str())["added_tokens"]
