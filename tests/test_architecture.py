@@ -22,11 +22,12 @@ BELOW = {  # layer -> the layers that it may import; imports point downwards onl
     "classify": INFERENCE,
     "search": INFERENCE,
     "api": INFERENCE | {"classify", "search"},
+    "exporting": INFERENCE | {"classify", "api"},
     "evaluate": INFERENCE | {"classify", "search", "api"},
     "train": INFERENCE,
     "serve": INFERENCE | {"classify", "search", "api", "evaluate"},
-    "cli": INFERENCE | {"classify", "search", "api", "evaluate", "train", "serve"},
-    "__init__": INFERENCE | {"classify", "search", "api", "evaluate"},
+    "cli": INFERENCE | {"exporting", "classify", "search", "api", "evaluate", "train", "serve"},
+    "__init__": INFERENCE | {"exporting", "classify", "search", "api", "evaluate"},
     "__main__": {"cli"},
 }
 HOME = {  # third-party package -> the only places that may import it
@@ -34,7 +35,7 @@ HOME = {  # third-party package -> the only places that may import it
     "pyarrow": ("train/", "evaluate/"),
     "fsspec": ("train/remote.py",),
     "onnx": ("encode/",),
-    "onnxruntime": ("encode/runtime.py",),
+    "onnxruntime": ("encode/runtime.py", "encode/onnx_check.py"),
     "openvino": ("encode/openvino.py",),
     "tokenizers": ("core/tokenizer.py", "core/foreign/"),
     "safetensors": ("core/", "classify/saved.py"),
