@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from keshin.evaluate.evaluation import evaluate
     from keshin.evaluate.weaknesses import weaknesses
+    from keshin.exporting import export
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "evaluate",
+    "export",
     "load",
     "load_classifier",
     "weaknesses",
@@ -81,6 +83,7 @@ _HOMES = {
     "TokenizerError": "errors",
     "TrainingError": "errors",
     "evaluate": "evaluate",
+    "export": "exporting",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",

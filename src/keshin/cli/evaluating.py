@@ -53,6 +53,7 @@ class Asked:
     output: Path | None
     model: str | None
     threads: int | None
+    engine: str
     mode: str
     fast: bool
     no_cache: bool
@@ -76,6 +77,7 @@ def run(asked: Asked) -> int:
         asked.model or api.DEFAULT_MODEL,
         mode=asked.mode,
         threads=asked.threads,
+        engine=asked.engine,
         decode="fast" if asked.fast else "exact",
     )
     work = Work(asked, model, _choices(asked))

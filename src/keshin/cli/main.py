@@ -36,6 +36,10 @@ COMMANDS = {
         "keshin.cli.weaknesses:weaknesses",
         "Measure what a model is known to be bad at.",
     ),
+    "export": (
+        "keshin.cli.export:export",
+        "Write a model for OpenCLIP, transformers or ONNX.",
+    ),
     "human": ("keshin.cli.human:human", "Compare people with the model on the same pictures."),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "train": (

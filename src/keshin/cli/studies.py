@@ -111,9 +111,8 @@ class Wanted:
                 shown = ", ".join(map(str, is_)) if isinstance(is_, tuple) else str(is_)
                 how = f"with --{name} {shown}" if shown else f"without --{name}"
                 raise DataError(
-                    f"The study in {folder} was made with --{name} {'(anybody)' if shown == '' else shown}, and "
-                    "what people answered belongs to it. For other settings name another folder "
-                    "with --study."
+                    f"The study in {folder} was made {how}, and what people answered belongs to "
+                    "it. For other settings name another folder with --study."
                 )
 
 

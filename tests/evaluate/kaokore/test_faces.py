@@ -41,7 +41,12 @@ def test_questions(folder, question, names):
 
 
 def test_wrong_questions(folder):
-    for wrong in ({"question": "age"}, {"split": "valid"}, {"version": "1.3"}, {"labels": ("a", "b")}):
+    for wrong in (
+        {"question": "age"},
+        {"split": "valid"},
+        {"version": "1.3"},
+        {"labels": ("a", "b")},
+    ):
         with pytest.raises(DataError):
             read_kaokore(folder, **{"split": "dev", **wrong})
 
