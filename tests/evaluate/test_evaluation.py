@@ -100,6 +100,9 @@ def test_probe_learns_from_the_training_folder_or_from_halves(model, tmp_path):
     assert found.few_shot.zero_shot == pytest.approx(found.main.value)
     named = keshin.evaluate(model, split / "test", probe=True, train=split / "train")
     assert named.probe.score == found.probe.score
+    opened = keshin.evaluate.open_dataset(split, "train")
+    given = keshin.evaluate(model, split / "test", probe=True, train=opened)
+    assert given.probe.protocol.startswith("Trained on 48 pictures of 'split'")
 
 
 def test_broken_pictures_are_listed_and_not_counted(model, tmp_path):

@@ -19,7 +19,9 @@ from keshin.evaluate.zero_shot import log_shares
 if TYPE_CHECKING:
     from keshin.evaluate.few_shot_curve import Curve
 
-DRAWS = 20
+DRAWS, FEWEST, WORK = 20, 3, 1000
+"""Draws of each size: of many classes fewer, ``WORK / classes``, as each fit takes longer then and
+each draw holds more pictures."""
 
 
 def few_shot_curves(
@@ -41,7 +43,8 @@ def few_shot_curves(
     from keshin.evaluate.few_shot import Examples, Text, few_shot
 
     data = judged.answers.data
-    learn, test, said = _parts(data, training, seed)
+    draws = max(FEWEST, min(DRAWS, WORK // len(data.names)))
+    learn, test, said = _parts(data, training, seed, draws)
     tested = data.take(test)
     joint = judged.answers.vectors
     seen = joint[learn] if learn is not None else None
@@ -55,27 +58,27 @@ def few_shot_curves(
     curves: dict[str, Curve] = {}
     curves["text"] = few_shot(
         Examples(np.asarray(seen), targets), Examples(joint[test], tested.targets),
-        len(data.names), start="text", text=Text(weights, scale), full=False, draws=DRAWS,
+        len(data.names), start="text", text=Text(weights, scale), full=False, draws=draws,
         metric=metric, groups=tested.groups, seed=seed, progress=fits,
     )  # fmt: skip
     first, second = _probe_features(model, data, learn, test, training, cache)
     curves["zero"] = few_shot(
         Examples(first, targets), Examples(second, tested.targets), len(data.names),
-        start="zero", zero_shot=zero, full=False, draws=DRAWS, metric=metric,
+        start="zero", zero_shot=zero, full=False, draws=draws, metric=metric,
         groups=tested.groups, seed=seed, progress=fits,
     )  # fmt: skip
     return _written(curves, metric, said)
 
 
 def _parts(
-    data: Labelled, training: Training | None, seed: int
+    data: Labelled, training: Training | None, seed: int, draws: int
 ) -> tuple[IntArray | None, IntArray, str]:
     """Rows to draw examples from (None: others than these pictures), rows to measure, in words."""
     if training is not None:
-        said = f"{DRAWS} draws from {training.said}."
+        said = f"{draws} draws from {training.said}."
         return None, np.arange(len(data), dtype=np.int64), said
     part = halves(data, seed)
-    said = f"{DRAWS} draws from one half of these pictures; measured on the other half."
+    said = f"{draws} draws from one half of these pictures; measured on the other half."
     return np.flatnonzero(part == 1), np.flatnonzero(part == 0), said
 
 

@@ -87,7 +87,9 @@ def differences(rows: Sequence[Row], label: str, key: Sequence[tuple[int, str, s
         canvas.text(left + 18, 18 + 18 * line, said)
     for value in scale.ticks(8):
         canvas.line((scale(value), top), (scale(value), bottom), "grid")
-        canvas.text(scale(value), bottom + 15, f"{value:+g}", "soft small", "middle")
+        canvas.text(
+            scale(value), bottom + 15, f"{value:+g}" if value else "0", "soft small", "middle"
+        )
     canvas.line((scale(0), top), (scale(0), bottom), "axis")
     for index, row in enumerate(rows):
         _one(canvas, scale, row, left, top + ROW * index + ROW / 2 + 4)

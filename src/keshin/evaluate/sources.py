@@ -71,7 +71,8 @@ def training_pictures(opened: Opened, wanted: Choices) -> Training | None:
     split = "train"
     if wanted.train is not None:
         found = open_pictures(wanted.train, replace(wanted, labels=None, split=split))
-        said = f"{len(found.labelled):,} pictures of '{wanted.train}'"
+        named = isinstance(wanted.train, str | os.PathLike)
+        said = f"{len(found.labelled):,} pictures of '{wanted.train if named else found.title}'"
     elif _has(opened, split):
         found = open_dataset(
             opened.path, split, like=opened.dataset.key if opened.dataset else None
