@@ -1,11 +1,10 @@
 """Real vectors of OpenAI's ViT-B/32 through the classifier's code, against plain NumPy.
 
-The vectors are not part of the project: ``KESHIN_REFERENCE`` names the folder that holds
+The vectors are not part of the project; they are looked for beside the checkout:
 ``clip_vitb32_reference.npz`` (embeddings of seven pictures) and ``clip_vitb32_text_vocab.npz``
 (embeddings of "a " + name for the 1,203 names of LVIS). Without it these tests are skipped.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +16,11 @@ from keshin.classify.weights import class_weights
 from keshin.encode.encoder import Encoder
 from stub_towers import StubTowers
 
-FOLDER = Path(os.environ.get("KESHIN_REFERENCE", "nowhere"))
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference"
 PICTURES, VOCABULARY = FOLDER / "clip_vitb32_reference.npz", FOLDER / "clip_vitb32_text_vocab.npz"
-pytestmark = pytest.mark.skipif(not VOCABULARY.is_file(), reason="needs KESHIN_REFERENCE")
+pytestmark = pytest.mark.skipif(
+    not VOCABULARY.is_file(), reason="../shared/data/reference is not here"
+)
 SCALE = 100.0
 
 
