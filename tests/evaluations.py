@@ -67,14 +67,25 @@ def made(names=DIGITS, *, n=400, title="Digits", key="", value=0.6, seed=0, **ch
         "data": DataFacts(title, key, "digits/", "test", "accuracy", n, 1, "ab" * 32, 1 / k),
         "model": ModelFacts("mini", "mini", "cd" * 32, "fp32", "exact", (64, 64)),
         "prompts": Prompts({name: (name,) for name in names}, ("a photo of a {}.", "{}!"), "paper"),
-        "run": RunFacts("keshin eval digits/", "2026-01-01 00:00 UTC", 0, {"keshin": "0.1"}, "Linux", "CPU", 2, 1.5),  # fmt: skip
+        "run": RunFacts(
+            "keshin eval digits/",
+            "2026-01-01 00:00 UTC",
+            0,
+            {"keshin": "0.1"},
+            "Linux",
+            "CPU",
+            2,
+            1.5,
+        ),
         "scores": (score("accuracy", value), score("mean per class", value)),
         "classes": tuple(classes),
         "confusion": tuple(counts(targets, predictions)),
         "calibration": Calibration(0.2, 0.02, 0.001, bins, 1.6, 0.02, bins),
         "risk": tuple(RiskPoint(c / 10, 0.04 * c, 1 - c / 11) for c in range(1, 11)),
         "order": OrderAlarm(False, 1.0, ""),
-        "ensembling": Difference("all prompts", "single prompt", 0.01, -0.01, 0.03, 0.3, "exact McNemar"),  # fmt: skip
+        "ensembling": Difference(
+            "all prompts", "single prompt", 0.01, -0.01, 0.03, 0.3, "exact McNemar"
+        ),
         "single": score("accuracy", value - 0.01),
         "probe": probe,
         "few_shot": FewShot({"zero": curve}, value, {"zero": 2.5}, "accuracy", "9 draws."),

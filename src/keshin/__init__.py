@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         TokenizerError,
         TrainingError,
     )
+    from keshin.evaluate.evaluation import evaluate
     from keshin.evaluate.weaknesses import weaknesses
+    from keshin.exporting import export
 
 __version__ = "0.1.0"
 
@@ -54,6 +56,8 @@ __all__ = [
     "TokenizerError",
     "TrainingError",
     "__version__",
+    "evaluate",
+    "export",
     "load",
     "load_classifier",
     "weaknesses",
@@ -78,6 +82,8 @@ _HOMES = {
     "Result": "classify",
     "TokenizerError": "errors",
     "TrainingError": "errors",
+    "evaluate": "evaluate",
+    "export": "exporting",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",
@@ -88,7 +94,9 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'keshin' has no attribute '{name}'")
-    value: object = getattr(importlib.import_module(f"keshin.{home}"), name)
+    module = importlib.import_module(f"keshin.{home}")
+    # ``keshin.evaluate`` is a package that can be called: it is both, however it is reached.
+    value: object = module if home == name else getattr(module, name)
     globals()[name] = value
     return value
 

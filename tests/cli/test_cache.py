@@ -39,6 +39,8 @@ def kept(monkeypatch, tmp_path):
         ("converted/openai--x-0123/keshin.json", 32),
         ("converted/openai--x-0123/model.safetensors", 64),
         ("converted/.openai--x-0123.0a1b.tmp/model.safetensors", 128),
+        (f"shards/{'c' * 64}", 256),
+        (f"fetched/{'d' * 64}", 512),
     ):
         file = cache_folder() / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ def test_every_kind_is_counted(kept):
     sizes = {name: (row["files"], row["bytes"]) for name, row in kinds().items()}
     assert sizes == {
         "embeddings": (2, 3), "classifiers": (1, 4), "quantised": (1, 8), "hashes": (1, 16),
-        "converted": (3, 224),
+        "converted": (3, 224), "shards": (1, 256), "fetched": (1, 512),
     }  # fmt: skip
     shown = run("cache", "info")
     assert all(name in shown.stdout for name in KINDS)
@@ -71,7 +73,7 @@ def test_every_kind_is_counted(kept):
 def test_clear_deletes_all_kinds_and_nothing_else(kept):
     said = run("cache", "clear").stderr.splitlines()
     assert said[0] == "embeddings: 3 bytes were deleted."
-    assert said[-1] == "converted: 224 bytes were deleted."
+    assert said[-1] == "fetched: 512 bytes were deleted."
     assert everything() == kept
     assert not (CONVERTED.folder / "openai--x-0123").exists()
     assert len(list(CONVERTED.folder.iterdir())) == 2  # mine.txt and mine/
@@ -80,7 +82,7 @@ def test_clear_deletes_all_kinds_and_nothing_else(kept):
 def test_clear_of_some_kinds(kept):
     run("cache", "clear", "quantised", "embeddings")
     assert {name for name, row in kinds().items() if row["files"]} == {
-        "classifiers", "hashes", "converted",
+        "classifiers", "hashes", "converted", "shards", "fetched",
     }  # fmt: skip
     wrong = CliRunner().invoke(main, ["cache", "clear", "pulled"])
     assert wrong.exit_code == 2

@@ -60,9 +60,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(place):
 def test_examples_of_a_known_dataset_come_from_its_training_split(tmp_path, monkeypatch):
     from miniatures import names, oxford_pets, save
 
-    monkeypatch.setenv("KESHIN_DATA", str(tmp_path))
+    monkeypatch.setenv("KESHIN_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
-    root = tmp_path / "oxford_pets"
+    root = tmp_path / "data" / "oxford_pets"
     oxford_pets(root)
     lines = (root / "annotations/test.txt").read_text().splitlines()
     for line in lines:  # the miniature's splits share their pictures: give each its own

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from keshin.core import checkpoint as module
+from keshin.core import writing
 from keshin.core.checkpoint import (
     FACTS,
     TOKENIZER,
@@ -153,7 +154,7 @@ def older(tmp_path, parts):
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_an_older_checkpoint_is_replaced(tmp_path, parts, older, monkeypatch, can_exchange):
     if not can_exchange:
-        monkeypatch.setattr(module, "_exchange", lambda new, old: False)
+        monkeypatch.setattr(writing, "_exchange", lambda new, old: False)
     save_checkpoint(older, *parts)
     assert load_checkpoint(older).config.name == parts[0].name
     assert os.listdir(tmp_path) == ["model"]
@@ -172,7 +173,7 @@ def test_there_is_no_moment_without_a_checkpoint(tmp_path, older, parts, monkeyp
     assert load_checkpoint(older).config.name == parts[0].name
 
 
-@pytest.mark.parametrize("step", ["write_tensors", "_write", "_flush", "_replace"])
+@pytest.mark.parametrize("step", ["write_tensors", "_write", "flush_folder", "replace_folder"])
 def test_a_full_disk_leaves_the_older_one(tmp_path, older, parts, monkeypatch, step):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -193,7 +194,7 @@ def test_the_older_one_comes_back_if_the_new_one_cannot_take_its_place(older, pa
             raise OSError(errno.EIO, "Input/output error")
         return original(self, target)
 
-    monkeypatch.setattr(module, "_exchange", lambda new, old: False)
+    monkeypatch.setattr(writing, "_exchange", lambda new, old: False)
     monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(CheckpointError, match="Input/output error"):
         save_checkpoint(older, *parts)

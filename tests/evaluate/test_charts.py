@@ -2,12 +2,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from evaluations import made
 
+from evaluations import made
 from keshin.evaluate import charts, confusion, paper_figures
+from keshin.evaluate.paper import paper_results
 from keshin.evaluate.results import FewShot
 from keshin.evaluate.words import words_of
-from keshin.evaluate.paper import paper_results
 
 EN = words_of("en")
 SVG = "{http://www.w3.org/2000/svg}"

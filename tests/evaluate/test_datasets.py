@@ -22,7 +22,7 @@ from keshin.facts import prompts
 from miniatures import GREY, KITTI_BINS, MINIATURES, NEEDS, colour, encoded, save, write
 
 EVERY = [key for key, row in facts.all_datasets().items() if row.task == "classification"]
-SHARED = Path("/work/shared/data")
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def mean_colour(picture):

@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from keshin.errors import DataError
 from keshin.evaluate.logistic import Targets
 from keshin.evaluate.probe import LinearProbe, stratified_split
-from keshin.evaluate.strength import STRENGTHS, Trial, parametric_search
+from keshin.evaluate.strength import STRENGTHS, Trial, parametric_search, sweep
 
 
 def draw(count, width, classes, seed=0, apart=1.0):
@@ -161,6 +161,21 @@ def test_search_begins_with_the_papers_strengths_in_order():
     first = [trial.strength for trial in trials.values()][:7]
     assert first == pytest.approx([1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6])
     assert len(STRENGTHS) - 1 == 96
+
+
+def test_a_sweep_tries_all_and_finds_what_the_halving_misses():
+    def two_peaks(step):
+        return Trial(
+            STRENGTHS[step], float(max(3 - abs(step - 50) / 20, 9 if step == 7 else 0)), 0, 1
+        )
+
+    assert parametric_search(two_peaks)[0] == 50
+    best, trials = sweep(two_peaks)
+    assert (best, len(trials)) == (7, 97)
+    features, labels = draw(120, 6, 3)
+    assert len(LinearProbe(search="sweep").fit(features, labels).trials_) == 97
+    with pytest.raises(ValueError, match="parametric, sweep"):
+        LinearProbe(search="all").fit(features, labels)
 
 
 def test_of_equal_metrics_the_smaller_loss_wins():

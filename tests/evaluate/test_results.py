@@ -2,8 +2,8 @@ import json
 
 import msgspec
 import pytest
-from evaluations import made
 
+from evaluations import made
 from keshin.errors import DataError
 from keshin.evaluate.results import Evaluation, read_evaluation
 

@@ -2,7 +2,6 @@ import csv
 import io
 
 from evaluations import DIGITS, made
-
 from keshin.evaluate.tables import COLUMNS, as_csv, as_table
 
 

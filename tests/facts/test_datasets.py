@@ -8,6 +8,7 @@ from keshin.errors import DataError
 from keshin.evaluate.readers import CAPTIONS, READERS
 from keshin.facts import datasets as facts
 from keshin.facts import paper, prompts
+from keshin.facts.human import paper_table
 
 TABLE_9 = """
 food101 102 75750 25250 accuracy
@@ -197,11 +198,11 @@ def test_the_papers_values():
     }
     far = {key for key in figure if abs(figure[key] - tables[key]) > 0.11}
     assert far == {"kitti", "ucf101"} == set(paper.disagreements())
-    humans = paper.humans_on_pets()
+    humans = paper_table().rows
     assert [row.setting for row in humans] == [
         "Zero-shot human",
         "Zero-shot CLIP",
         "One-shot human",
         "Two-shot human",
     ]
-    assert (humans[0].accuracy, humans[3].majority_vote_on_guesses) == (53.7, 86.1)
+    assert (humans[0].accuracy, humans[3].majority_on_guesses) == (53.7, 86.1)

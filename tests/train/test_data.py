@@ -19,30 +19,19 @@ from keshin.train.data import (  # noqa: E402
     augmented,
     batches,
     draw_caption,
-    epoch_length,
     fill_template,
 )
+from keshin.train.order import Extent, Order, even_pieces  # noqa: E402
 from keshin.train.pairs import Pair  # noqa: E402
 from keshin.train.recipe import AugmentPart, Source, read_recipe  # noqa: E402
 from shapes import write_recipe  # noqa: E402
 
 
-def test_an_epoch_shows_each_pair_as_often_as_it_repeats() -> None:
-    stream = Stream([(10, 1.0), (5, 2.0), (8, 0.5)], 4, seed=3, start=0, stop=6)
-    assert epoch_length(stream.sizes) == 24
-    places = [place for batch in stream for place in batch]
-    counts = Counter((source, row) for _, source, row, _ in places)
-    assert all(counts[0, row] == 1 for row in range(10))
-    assert all(counts[1, row] == 2 for row in range(5))
-    assert sum(counts[2, row] for row in range(8)) == 4
-    assert len(set(places)) == 24  # a repeat is drawn anew
-
-
 def test_a_stream_goes_on_where_it_was() -> None:
-    sizes = [(7, 1.0), (6, 1.5)]
-    whole = list(Stream(sizes, 5, seed=1, start=0, stop=12))
-    assert list(Stream(sizes, 5, seed=1, start=7, stop=12)) == whole[7:]
-    assert list(Stream(sizes, 5, seed=2, start=0, stop=12)) != whole
+    extents = [Extent(even_pieces(7)), Extent(even_pieces(6), 1.5)]
+    whole = list(Stream(Order(extents, 5, seed=1), start=0, stop=12))
+    assert list(Stream(Order(extents, 5, seed=1), start=7, stop=12)) == whole[7:]
+    assert list(Stream(Order(extents, 5, seed=2), start=0, stop=12)) != whole
     assert {place[0] for batch in whole for place in batch} == {0, 1, 2, 3}
 
 

@@ -49,13 +49,7 @@ class SavedClassifier:
 
     def join(self, encoder: Encoder) -> Classifier:
         """The classifier on its model. Raises ``LabelError`` if it belongs to another."""
-        if encoder.fingerprint != self.facts.fingerprint:
-            raise LabelError(
-                f"{self.path} was made with the model '{self.facts.model}' "
-                f"({self.facts.fingerprint[:12]}), and this is '{encoder.config.name}' "
-                f"({encoder.fingerprint[:12] or 'without fingerprint'}). Load that model, or make "
-                "the classifier again with this one."
-            )
+        self.check_fingerprint(encoder.fingerprint, encoder.config.name)
         return Classifier(
             encoder=encoder,
             names={label: tuple(said) for label, said in self.facts.names},
@@ -65,6 +59,16 @@ class SavedClassifier:
             rejection=self.facts.rejection,
             origin=self.facts.origin,
         )
+
+    def check_fingerprint(self, fingerprint: str, name: str) -> None:
+        """Raise ``LabelError`` unless this is the fingerprint of the classifier's model."""
+        if fingerprint != self.facts.fingerprint:
+            raise LabelError(
+                f"{self.path} was made with the model '{self.facts.model}' "
+                f"({self.facts.fingerprint[:12]}), and this is '{name}' "
+                f"({fingerprint[:12] or 'without fingerprint'}). Load that model, or make "
+                "the classifier again with this one."
+            )
 
 
 def write_classifier(classifier: Classifier, path: str | Path) -> None:

@@ -9,7 +9,9 @@ import click
 from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
 
 
-@click.command(name="eval", short_help="Say how good a model is on labelled pictures.")
+@click.command(
+    name="eval", short_help="Say how good a model is on labelled pictures, with a report."
+)
 @click.argument("sources", nargs=-1, metavar="FOLDER|DATASET|FILE...")
 @click.option(
     "-r", "--report", type=NEW_FILE, help="Write one HTML file with everything; needs no network."

@@ -17,9 +17,10 @@ from keshin.cli.main import FAILED
 from keshin.cli.reports import printable
 from keshin.cli.stages import Stages
 from keshin.errors import DataError, KeshinError
-from keshin.evaluate.evaluation import Choices, captioned, evaluate, open_pictures
+from keshin.evaluate.evaluation import evaluate, same_question
 from keshin.evaluate.report import write_page, write_report
 from keshin.evaluate.results import Evaluation, read_evaluation
+from keshin.evaluate.sources import Choices, captioned, open_pictures
 from keshin.evaluate.tables import as_csv, as_table
 from keshin.evaluate.words import words_of
 from keshin.facts import prompts
@@ -52,6 +53,7 @@ class Asked:
     output: Path | None
     model: str | None
     threads: int | None
+    engine: str
     mode: str
     fast: bool
     no_cache: bool
@@ -75,6 +77,7 @@ def run(asked: Asked) -> int:
         asked.model or api.DEFAULT_MODEL,
         mode=asked.mode,
         threads=asked.threads,
+        engine=asked.engine,
         decode="fast" if asked.fast else "exact",
     )
     work = Work(asked, model, _choices(asked))
@@ -138,8 +141,6 @@ class Work:
         return found if self._same(source, found) else None
 
     def _same(self, source: str, found: Evaluation) -> bool:
-        from keshin.evaluate.evaluation import same_question
-
         parts = (
             (self.choices.probe, found.probe),
             (self.choices.few_shot, found.few_shot),
@@ -207,7 +208,9 @@ def _fetch(sources: Sequence[str], asked: Asked) -> None:
     """Fetch the data sets among the sources that are not here."""
     from keshin.cli.listing import fetch_datasets
 
-    fetch_datasets(sources, asked.data_dir)
+    learns = asked.probe or asked.few_shot or asked.resnet50
+    splits = [asked.split.partition(":")[0], *(["train"] if learns else [])]
+    fetch_datasets(sources, asked.data_dir, splits)
 
 
 def _print(found: Sequence[Evaluation], asked: Asked) -> None:

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from keshin.cli.reports import print_rows
+from keshin.cli.stages import Stages
 from keshin.errors import DataError
 from keshin.evaluate.catalogue import catalogue
 from keshin.facts import datasets as facts
@@ -41,16 +42,22 @@ def print_datasets(data_dir: Path | None, form: str, only: Sequence[str]) -> Non
         click.echo(f"{here} of {len(rows)} are here, in {Path(rows[0].folder).parent}.", err=True)
 
 
-def fetch_datasets(sources: Sequence[str], data_dir: Path | None) -> None:
-    """Fetch those of the sources that are known data sets and not here. Raises ``DataError`` and
-    ``DownloadError``."""
-    from keshin.evaluate.datasets import data_folder
-    from keshin.evaluate.fetch import fetch
+def fetch_datasets(sources: Sequence[str], data_dir: Path | None, splits: Sequence[str]) -> None:
+    """Fetch what is not here of those of the sources that are known data sets. Raises
+    ``DataError`` and ``DownloadError``."""
+    from keshin.evaluate.fetch import fetch_dataset
 
     for source in sources:
         dataset = facts.find(source)
-        if dataset is not None:
-            fetch(dataset, data_folder(data_dir) / dataset.key)
+        if dataset is None:
+            continue
+        there = [split for split in splits if split in dataset.splits]
+        with Stages(dataset.title) as stages:
+
+            def progress(name: str, here: int, size: int, stages: Stages = stages) -> None:
+                stages(f"bytes of {name}", here, size)
+
+            fetch_dataset(dataset, data_dir, splits=there, progress=progress)
 
 
 def _meant(row: Row, only: Sequence[str]) -> bool:

@@ -36,11 +36,23 @@ COMMANDS = {
         "keshin.cli.weaknesses:weaknesses",
         "Measure what a model is known to be bad at.",
     ),
+    "export": (
+        "keshin.cli.export:export",
+        "Write a model for OpenCLIP, transformers or ONNX.",
+    ),
     "human": ("keshin.cli.human:human", "Compare people with the model on the same pictures."),
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
+    "data": (
+        "keshin.cli.data:data",
+        "Look at image-text pairs before training, and write them as shards.",
+    ),
     "train": (
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
+    ),
+    "kaokore": (
+        "keshin.cli.kaokore:kaokore",
+        "Can a model tell 化身 (incarnations) from 人 (people)?",
     ),
 }
 FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

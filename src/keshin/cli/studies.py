@@ -32,7 +32,7 @@ from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.report import MEASURES, Report, Round
 from keshin.evaluate.human.scoring import Row
 from keshin.evaluate.human.study import FILE
-from keshin.facts.paper import Humans
+from keshin.facts.human import PaperRow
 
 SPLIT, QUESTIONS, SEED = "test", 100, 0
 
@@ -227,7 +227,7 @@ def _print_table(found: Report) -> None:
 
     print_rows(
         [_row(f"{r.name} {who}", row) for r in found.rounds for who, row in _sides(found, r)]
-        + [_paper(row) for row in found.paper],
+        + [_paper(row) for row in found.paper.rows],
         sys.stdout,
     )
     for r in found.rounds:
@@ -275,7 +275,7 @@ def _row(name: str, row: Row) -> dict[str, str]:
     return {"": name, **{said: _said(getattr(row, key)) for key, said in MEASURES.items()}}
 
 
-def _paper(row: Humans) -> dict[str, str]:
+def _paper(row: PaperRow) -> dict[str, str]:
     values = {said: f"{getattr(row, key):.1f}" for key, said in MEASURES.items()}
     return {"": f"paper, Pets: {row.setting}", **values}
 

@@ -49,11 +49,24 @@ def train(
     how = replace(plan.run, **{k: v for k, v in changes.items() if v is not None})
     plan = replace(plan, run=how)
     folder = output or Path("runs") / plan.name
+    if is_first():
+        _keep(recipe, folder)
     checks = [_zero_shot(check) for check in plan.validate]
     model = run(plan, folder, validators=checks, report=_print, restart=restart)
     if is_first():
         _print_skipped(folder)
         click.echo(str(model))
+
+
+def _keep(recipe: Path, folder: Path) -> None:
+    """Leave the recipe in the folder of its run, where ``keshin export`` finds it for the card."""
+    from keshin.core.writing import whole
+
+    kept = folder / "recipe.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (kept.exists() and kept.samefile(recipe)):
+        with whole(kept) as scratch:
+            scratch.write_bytes(recipe.read_bytes())
 
 
 class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are read once)

@@ -8,13 +8,11 @@ directory in the place of the old one, or changes nothing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import math
 import os
 import secrets
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +26,7 @@ from keshin.core.hashes import sha256_of
 from keshin.core.shapes import expected_shapes, named_shapes
 from keshin.core.tensors import WRITTEN_TYPES, TensorFile, TensorInfo, write_tensors
 from keshin.core.tokenizer import END, START, Tokenizer
+from keshin.core.writing import entries, flush_folder, replace_folder
 from keshin.errors import CheckpointError, TokenizerError
 
 __all__ = [
@@ -149,9 +148,9 @@ def save_checkpoint(
         write_tensors(scratch / WEIGHTS, tensors)
         _write(scratch / FACTS, facts)
         tokenizer.save(scratch / TOKENIZER)
-        _flush(scratch)
-        _replace(scratch, directory)
-        _flush(directory.parent)
+        flush_folder(scratch)
+        replace_folder(scratch, directory)
+        flush_folder(directory.parent)
     except OSError as error:
         raise CheckpointError(
             f"Cannot write the checkpoint {directory}: {error.strerror or error}. "
@@ -260,15 +259,11 @@ def _check_saved(
         )
     if directory.exists() and not directory.is_dir():
         raise CheckpointError(f"{directory} is a file. Name a directory for the checkpoint.")
-    if others := [p.name for p in _entries(directory) if p.name not in FILES or p.is_dir()]:
+    if others := [p.name for p in entries(directory) if p.name not in FILES or p.is_dir()]:
         raise CheckpointError(
             f"{directory} also holds {_listed(sorted(others))}, which would be lost. "
             "Save the checkpoint to a directory of its own."
         )
-
-
-def _entries(directory: Path) -> Iterator[Path]:
-    return directory.iterdir() if directory.is_dir() else iter(())
 
 
 def _listed(items: list[str], quote: bool = True) -> str:
@@ -282,54 +277,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(directory: Path) -> None:
-    """Make the names in a directory last; not every system lets a directory be opened."""
-    with contextlib.suppress(PermissionError):
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _replace(new: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``old``; what was there is then at ``new``, to be discarded."""
-    if not any(_entries(old)):
-        if old.is_dir() and os.name == "nt":
-            old.rmdir()
-        new.rename(old)
-    elif not _exchange(new, old):
-        aside = new.with_suffix(".old")
-        old.rename(aside)
-        try:
-            new.rename(old)
-        except OSError:
-            aside.rename(old)
-            raise
-        aside.rename(new)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap two directories in one step, where the system can (Linux, macOS)."""
-    if os.name != "posix":
-        return False
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    paths = os.fsencode(first), os.fsencode(second)
-    if sys.platform == "darwin" and hasattr(libc, "renamex_np"):
-        failed = libc.renamex_np(*paths, 2)  # RENAME_SWAP
-    elif hasattr(libc, "renameat2"):
-        here = -100  # AT_FDCWD
-        failed = libc.renameat2(here, paths[0], here, paths[1], 2)  # RENAME_EXCHANGE
-    else:
-        return False
-    code = ctypes.get_errno()
-    if failed and code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV):
-        raise OSError(code, os.strerror(code))
-    return not failed
 
 
 def _discard(directory: Path) -> None:

@@ -75,4 +75,9 @@ CONVERTED = Kind(
     # The fact sheet first: without it the rest counts for nothing.
     ("*/keshin.json", "*/model.safetensors", "*/tokenizer.json", "*/*.tmp"),
 )
-KINDS = {kind.name: kind for kind in (EMBEDDINGS, CLASSIFIERS, QUANTISED, HASHES, CONVERTED)}
+SHARDS = Kind("shards", "what lies where in training shards", (HEX * 64, f".{HEX * 64}.*.tmp"))
+FETCHED = Kind("fetched", "training shards from addresses", (HEX * 64, f".{HEX * 64}.*.tmp"))
+KINDS = {
+    kind.name: kind
+    for kind in (EMBEDDINGS, CLASSIFIERS, QUANTISED, HASHES, CONVERTED, SHARDS, FETCHED)
+}

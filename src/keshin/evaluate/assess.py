@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,14 +162,3 @@ def picture_answers(judged: Judged) -> PictureAnswers | None:
         tuple(map(int, judged.answers.predictions)),
         tuple(round(float(value), 6) for value in judged.confidence),
     )
-
-
-def largest_class(data: Labelled) -> float:
-    """Share of the pictures that show the most frequent class."""
-    if data.targets.ndim == 2:
-        return float((data.targets == 1).mean(axis=0).max()) if len(data) else 0.0
-    return float(np.bincount(data.targets).max() / len(data)) if len(data) else 0.0
-
-
-Stage = Callable[[str, int], None]
-"""Called with what begins, and how many pictures it looks at."""

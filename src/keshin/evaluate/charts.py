@@ -65,24 +65,20 @@ def class_bars(
 
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin], words: Words) -> str:
-    """How often answers of a score are right, against the score; below, how many there are."""
-    canvas = Canvas(WIDTH, HEIGHT + 40, words["chart_reliability"])
-    x, y = Scale(0, 1, 52, WIDTH - 24), Scale(0, 1, 258, 12)
-    _frame(canvas, x, y, words["axis_score"], words["axis_right"], below=96)
+    """How often answers of a score are right, against the score."""
+    canvas = Canvas(WIDTH, HEIGHT, words["chart_reliability"])
+    x, y = Scale(0, 1, 52, WIDTH - 24), Scale(0, 1, 282, 12)
+    _frame(canvas, x, y, words["axis_score"], words["axis_right"])
     canvas.line((x(0), y(0)), (x(1), y(1)), "chance")
-    top = max((bin_.count for bin_ in before), default=1)
-    for bin_ in before:
-        height = 40 * bin_.count / top
-        title = f"{words['axis_score']} {bin_.confidence:.2f}: n = {bin_.count:,}"
-        canvas.rect(x(bin_.confidence) - 7, 326 - height, 14, height, "f0 pale", title)
-    canvas.text(x(0), 282, words["axis_how_many"], "soft small")
     for kind, bins in ((0, before), (1, after)):
         points = [(x(b.confidence), y(b.accuracy)) for b in bins]
         canvas.path(points, f"line s{kind}")
         for (px, py), bin_ in zip(points, bins, strict=True):
             canvas.line((px, y(bin_.low)), (px, y(bin_.high)), f"s{kind}")
             said = f"{percent(bin_.accuracy, 1)} [{100 * bin_.low:.1f}, {100 * bin_.high:.1f}]"
-            canvas.mark(px, py, kind, f"f{kind}", f"{bin_.confidence:.2f}: {said}")
+            canvas.mark(
+                px, py, kind, f"f{kind}", f"{bin_.confidence:.2f}: {said}, n = {bin_.count:,}"
+            )
     _key(canvas, x(0) + 10, 24, [(0, words["as_given"]), (1, words["with_temperature"])])
     return canvas.svg()
 
@@ -181,7 +177,6 @@ def _frame(
     below_said: str,
     beside_said: str,
     *,
-    below: float = 36,
     xticks: Sequence[float] | None = None,
 ) -> None:
     """Grid, ticks and the names of both axes."""
@@ -191,7 +186,7 @@ def _frame(
     for value in xticks if xticks is not None else x.ticks():
         canvas.line((x(value), y.start), (x(value), y.start + 4), "axis")
         said = f"{value:g}" if xticks is not None else percent(value)
-        canvas.text(x(value), y.start + below - 20, said, "soft small", "middle")
+        canvas.text(x(value), y.start + 16, said, "soft small", "middle")
     canvas.line((x.start, y.start), (x.end, y.start), "axis")
-    canvas.text((x.start + x.end) / 2, y.start + below, below_said, "soft", "middle")
+    canvas.text((x.start + x.end) / 2, y.start + 36, below_said, "soft", "middle")
     canvas.text(13, (y.start + y.end) / 2, beside_said, "soft", "middle", -90)

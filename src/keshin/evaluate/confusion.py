@@ -82,7 +82,7 @@ def _labelled(cells: Cells, names: Sequence[str], order: Sequence[int], words: W
     size = max(22.0, min(44.0, 560 / k))
     font = 12 if size >= 30 else 10
     css = "" if font == 12 else "small"
-    left = min(max(map(text_width, said), default=0), 170) + 30
+    left = min(max(map(text_width, said), default=0), 170) + 44
     top = min(max(map(text_width, said), default=0), 130) + 22
     canvas = Canvas(left + size * k + 70, top + size * k + 8, words["chart_confusion"])
     canvas.text(left + size * k / 2, 12, words["axis_answer"], "soft", "middle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from keshin.api import Model
 from keshin.encode.encoder import FloatArray
 from keshin.evaluate.assess import Judged
-from keshin.evaluate.features import Progress, extract
+from keshin.evaluate.features import extract
 from keshin.evaluate.labelled import IntArray, Labelled
 from keshin.evaluate.probing import Training, halves
 from keshin.evaluate.results import CurvePoint, FewShot
@@ -18,7 +19,9 @@ from keshin.evaluate.zero_shot import log_shares
 if TYPE_CHECKING:
     from keshin.evaluate.few_shot_curve import Curve
 
-DRAWS = 20
+DRAWS, FEWEST, WORK = 20, 3, 1000
+"""Draws of each size: of many classes fewer, ``WORK / classes``, as each fit takes longer then and
+each draw holds more pictures."""
 
 
 def few_shot_curves(
@@ -30,22 +33,23 @@ def few_shot_curves(
     *,
     cache: bool = True,
     seed: int = 0,
-    progress: Progress | None = None,
+    fits: Callable[[int, int], None] | None = None,
 ) -> FewShot:
     """Both curves: a probe on the features of the paper that starts from zero, and one on the joint
     features that starts from the text weights (k, d).
 
-    Without a training split, examples come from one half of the pictures, and the other is measured.
+    Without a training split, examples come from one half of the pictures; the other is measured.
     """
     from keshin.evaluate.few_shot import Examples, Text, few_shot
 
     data = judged.answers.data
-    learn, test, said = _parts(data, training, seed)
+    draws = max(FEWEST, min(DRAWS, WORK // len(data.names)))
+    learn, test, said = _parts(data, training, seed, draws)
     tested = data.take(test)
     joint = judged.answers.vectors
     seen = joint[learn] if learn is not None else None
     if training is not None:
-        found = extract(model, training.data, cache=cache, progress=progress)
+        found = extract(model, training.data, cache=cache)
         seen, targets = found.vectors, training.data.targets[found.rows]
     else:
         targets = data.targets[learn]
@@ -54,27 +58,27 @@ def few_shot_curves(
     curves: dict[str, Curve] = {}
     curves["text"] = few_shot(
         Examples(np.asarray(seen), targets), Examples(joint[test], tested.targets),
-        len(data.names), start="text", text=Text(weights, scale), full=False, draws=DRAWS,
-        metric=metric, groups=tested.groups, seed=seed,
+        len(data.names), start="text", text=Text(weights, scale), full=False, draws=draws,
+        metric=metric, groups=tested.groups, seed=seed, progress=fits,
     )  # fmt: skip
-    first, second = _probe_features(model, data, learn, test, training, cache, progress)
+    first, second = _probe_features(model, data, learn, test, training, cache)
     curves["zero"] = few_shot(
         Examples(first, targets), Examples(second, tested.targets), len(data.names),
-        start="zero", zero_shot=zero, full=False, draws=DRAWS, metric=metric,
-        groups=tested.groups, seed=seed,
+        start="zero", zero_shot=zero, full=False, draws=draws, metric=metric,
+        groups=tested.groups, seed=seed, progress=fits,
     )  # fmt: skip
     return _written(curves, metric, said)
 
 
 def _parts(
-    data: Labelled, training: Training | None, seed: int
+    data: Labelled, training: Training | None, seed: int, draws: int
 ) -> tuple[IntArray | None, IntArray, str]:
     """Rows to draw examples from (None: others than these pictures), rows to measure, in words."""
     if training is not None:
-        said = f"{DRAWS} draws from {training.said}."
+        said = f"{draws} draws from {training.said}."
         return None, np.arange(len(data), dtype=np.int64), said
     part = halves(data, seed)
-    said = f"{DRAWS} draws from one half of these pictures; measured on the other half."
+    said = f"{draws} draws from one half of these pictures; measured on the other half."
     return np.flatnonzero(part == 1), np.flatnonzero(part == 0), said
 
 
@@ -85,12 +89,11 @@ def _probe_features(
     test: IntArray,
     training: Training | None,
     cache: bool,
-    progress: Progress | None,
 ) -> tuple[FloatArray, FloatArray]:
-    own = extract(model, data, kind="probe", cache=cache, progress=progress).vectors
+    own = extract(model, data, kind="probe", cache=cache).vectors
     if training is None or learn is not None:
         return own[learn], own[test]
-    seen = extract(model, training.data, kind="probe", cache=cache, progress=progress)
+    seen = extract(model, training.data, kind="probe", cache=cache)
     return seen.vectors, own[test]
 
 

@@ -12,27 +12,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from unicodedata import east_asian_width
 
 Point = tuple[float, float]
 
-STYLE = """
-.chart{--ink:#1b1f24;--soft:#57606a;--grid:#d8dee4;--paper:#fff;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;
---c3:#cc79a7;--c4:#b58900;--c5:#56b4e9;--h1:#e3eef7;--h2:#b9d5ea;--h3:#7fb2d9;--h4:#4288c0;--h5:#17609e;--h6:#0a3a66;
-font:12px system-ui,-apple-system,"Segoe UI","Hiragino Sans","Noto Sans","Noto Sans CJK JP","Yu Gothic",sans-serif;max-width:100%;height:auto;display:block}
-.chart text{fill:var(--ink)}.chart .soft{fill:var(--soft)}.chart .small{font-size:10px}.chart .bold{font-weight:600}
-.chart .white{fill:#fff}.chart .dark{fill:#12202e}.chart .grid{stroke:var(--grid);stroke-width:1}.chart .axis{stroke:var(--soft);stroke-width:1}
-.chart .chance{stroke:var(--soft);stroke-width:1;stroke-dasharray:4 3}.chart .whisker{stroke:var(--ink);stroke-width:1.2}
-.chart .line{fill:none;stroke-width:2}.chart .band{opacity:.18;stroke:none}.chart .pale{opacity:.35}.chart .hollow{fill:var(--paper);stroke-width:1.6}
-.chart .f0{fill:var(--c0)}.chart .f1{fill:var(--c1)}.chart .f2{fill:var(--c2)}.chart .f3{fill:var(--c3)}.chart .f4{fill:var(--c4)}.chart .f5{fill:var(--c5)}
-.chart .s0{stroke:var(--c0)}.chart .s1{stroke:var(--c1)}.chart .s2{stroke:var(--c2)}.chart .s3{stroke:var(--c3)}.chart .s4{stroke:var(--c4)}.chart .s5{stroke:var(--c5)}
-.chart .h1{fill:var(--h1)}.chart .h2{fill:var(--h2)}.chart .h3{fill:var(--h3)}.chart .h4{fill:var(--h4)}.chart .h5{fill:var(--h5)}.chart .h6{fill:var(--h6)}
-"""
-DARK = """
-.chart{--ink:#e6edf3;--soft:#9aa4af;--grid:#30363d;--paper:#0d1117;--c0:#58a6e0;--c1:#f0883e;--c2:#3fb68f;--c3:#df9bc4;
---c4:#d9b44a;--c5:#8ccbf0;--h1:#13233a;--h2:#173a5e;--h3:#1f5689;--h4:#2f79b8;--h5:#6aabdd;--h6:#b9dcf5}
-.chart .white{fill:#06121f}.chart .dark{fill:#e6edf3}
-"""
+PAGES = Path(__file__).parent / "pages"
+STYLE = (PAGES / "chart.css").read_text(encoding="utf-8")
+DARK = (PAGES / "chart-dark.css").read_text(encoding="utf-8")
 LEVELS = 6
 """Steps of the heat of a confusion matrix."""
 

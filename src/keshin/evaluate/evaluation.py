@@ -5,70 +5,48 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from keshin.api import Model, load
-from keshin.classify import Classifier, Labels, Templates
-from keshin.encode.embedded import Counts
+from keshin.classify import Classifier
 from keshin.errors import DataError
 from keshin.evaluate import assess, confusion, trust
 from keshin.evaluate.captioned import Captioned
-from keshin.evaluate.features import Progress, Source
-from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.probing import Training, difference, probe
-from keshin.evaluate.provenance import digest, run_facts, versions
-from keshin.evaluate.results import DataFacts, Evaluation, Failed, ModelFacts, Prompts
-from keshin.evaluate.shown import name_of_row
+from keshin.evaluate.curves import few_shot_curves
+from keshin.evaluate.datasets import Opened
+from keshin.evaluate.probing import difference, probe
+from keshin.evaluate.provenance import data_facts, digest, failed, model_facts, run_facts, versions
+from keshin.evaluate.results import Evaluation, Prompts
+from keshin.evaluate.retrieving import evaluate_retrieval
+from keshin.evaluate.shown import names_below
+from keshin.evaluate.sources import (
+    Choices,
+    Pictures,
+    Watch,
+    captioned,
+    limited_to,
+    open_pictures,
+    told,
+    training_pictures,
+)
 from keshin.evaluate.uncertainty import compare
 from keshin.evaluate.zero_shot import answer
-from keshin.facts import datasets as facts
 
-if TYPE_CHECKING:
-    from keshin.core.pictures import Failure
-    from keshin.evaluate.datasets import Opened
-
-Pictures: TypeAlias = "str | os.PathLike[str] | Labelled | Opened"
-Watch: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is done ("pictures", "probe", ...), how far it is and how far it goes."""
-SHOWN = 12
+SHOWN = 10
 """Pictures of each kind in the report."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """How to evaluate."""
-
-    split: str = "test"
-    labels: Labels | None = None
-    """Instead of those of the data, in the same order."""
-    templates: Templates = None
-    """Instead of those of the data set."""
-    limit: int = 0
-    """Look at so many pictures, drawn at random with the seed; 0: all."""
-    train: Pictures | None = None
-    """What a probe learns from; None: the training split of the data, if it has one."""
-    like: str | None = None
-    """A known data set whose classes, prompts and metric the pictures of a path have."""
-    probe: bool = False
-    few_shot: bool = False
-    baseline: Source | None = None
-    """ImageNet's ResNet-50 (``keshin.evaluate.supervised``), to be compared with."""
-    cache: bool = True
-    seed: int = 0
-    data_dir: Path | None = None
 
 
 def evaluate(
     model: Model | str,
-    source: Pictures,
+    source: Pictures | Captioned,
     *,
     choices: Choices | None = None,
     command: str = "",
     watch: Watch | None = None,
+    **changes: Any,
 ) -> Evaluation:
     """How good a model is on labelled pictures.
 
@@ -76,7 +54,8 @@ def evaluate(
         model: what ``keshin.load`` gave, or a name.
         source: the name of a data set that keshin knows, a folder with one folder of pictures per
             class, a table, a tar file, or ``Labelled`` pictures.
-        choices: labels, prompts, probe and so on.
+        choices: labels, prompts, probe and so on; ``changes`` are single ones of them:
+            ``evaluate(model, "photos/", probe=True, templates="imagenet")``.
         command: how to do it again, for the report.
         watch: is told how far it is.
 
@@ -84,38 +63,16 @@ def evaluate(
     it was. Raises ``DataError`` and ``LabelError``.
     """
     began = time.monotonic()
-    wanted = choices or Choices()
+    wanted = replace(choices or Choices(), **changes)
     model = load(model) if isinstance(model, str) else model
-    if isinstance(source, Captioned) or captioned(source):
-        from keshin.evaluate.retrieving import evaluate_retrieval
-
+    if isinstance(source, Captioned) or (isinstance(source, str) and captioned(source)):
         found = evaluate_retrieval(model, source, wanted, watch=watch)
     else:
         found = _evaluate_labelled(model, open_pictures(source, wanted), wanted, watch)
     seconds = time.monotonic() - began
+    command = command or _as_python(model, source, changes)
     found.run = run_facts(command=command, seed=wanted.seed, seconds=seconds)
     return found
-
-
-def open_pictures(source: Pictures, wanted: Choices) -> Opened:
-    """The pictures meant, with classes, metric and prompts."""
-    from keshin.evaluate.datasets import Opened, open_dataset
-
-    if isinstance(source, Opened):
-        opened = source
-    elif isinstance(source, Labelled):
-        from keshin.classify import make_labels
-
-        several = source.targets.ndim == 2
-        metric = "11-point mAP" if several else "accuracy"
-        labels = make_labels(source.names)
-        opened = Opened(source, metric, labels, None, None, wanted.split, Path("pictures"))
-    else:
-        given = source if isinstance(source, str) else Path(source)
-        opened = open_dataset(given, wanted.split, data_dir=wanted.data_dir, like=wanted.like)
-    if wanted.labels is not None:
-        opened = replace(opened, labels=wanted.labels)
-    return opened
 
 
 def _evaluate_labelled(
@@ -128,10 +85,8 @@ def _evaluate_labelled(
             "label for each class, in the order of the classes."
         )
     classifier, prompts = _classifier(model, opened, wanted)
-    data = replace(data, names=tuple(opened.labels.names))
-    said = answer(
-        classifier, data, cache=wanted.cache, progress=told(watch, "pictures", len(data))
-    )
+    data = replace(data, names=tuple(opened.labels.names), ids=names_below(data, opened.path))
+    said = answer(classifier, data, cache=wanted.cache, progress=told(watch, "pictures", len(data)))
     judged = assess.judge(said, model.encoder.logit_scale)
     found = Evaluation(
         data=data_facts(opened, said.data, len(said.failures), limited),
@@ -182,9 +137,7 @@ def _against_single(
     other = assess.judge(replace(said, cosines=cosines), model.encoder.logit_scale)
     groups, metric = said.data.groups, opened.metric
     found.single = assess.scores_of(other, metric)[0]
-    versus = compare(
-        metric, said.targets, judged.scores, other.scores, groups=groups
-    )
+    versus = compare(metric, said.targets, judged.scores, other.scores, groups=groups)
     found.ensembling = difference("all prompts", "single prompt", versus)
 
 
@@ -209,11 +162,9 @@ def _learnt(
             cache=wanted.cache, seed=wanted.seed, progress=told(watch, "probe", total),
         )  # fmt: skip
     if wanted.few_shot and not judged.several:
-        from keshin.evaluate.curves import few_shot_curves
-
         found.few_shot = few_shot_curves(
             model, judged, classifier.weights_, opened.metric, training,
-            cache=wanted.cache, seed=wanted.seed, progress=told(watch, "few-shot", total),
+            cache=wanted.cache, seed=wanted.seed, fits=_fits(watch),
         )  # fmt: skip
     if wanted.baseline is not None:
         found.baseline = probe(
@@ -222,109 +173,13 @@ def _learnt(
         )  # fmt: skip
 
 
-def training_pictures(opened: Opened, wanted: Choices) -> Training | None:
-    """What a probe may learn from: what was named, else the training split of the data set where
-    it is here, else nothing."""
-    from keshin.evaluate.datasets import open_dataset
-
-    split = "train"
-    if wanted.train is not None:
-        found = open_pictures(wanted.train, replace(wanted, labels=None, split=split))
-        said = f"{len(found.labelled):,} pictures of '{wanted.train}'"
-    elif _has(opened, split):
-        found = open_dataset(opened.path, split, like=opened.dataset.key if opened.dataset else None)
-        said = f"{len(found.labelled):,} pictures of the split 'train'"
-    else:
-        return None
-    if found.labelled.names != opened.labelled.names:
-        raise DataError(
-            f"The pictures to train on have the classes {_few(found.labelled.names)}, those to "
-            f"test on {_few(opened.labelled.names)}. They must be the same, in the same order."
-        )
-    return Training(found.labelled, said)
-
-
-def _has(opened: Opened, split: str) -> bool:
-    """Whether the pictures have another split beside the one that was opened."""
-    from keshin.evaluate.datasets import missing
-
-    if opened.dataset is not None:
-        known = split in opened.dataset.splits
-        return known and not missing(opened.dataset, opened.path, split)
-    return all((opened.path / name).is_dir() for name in (split, opened.split))
-
-
-def limited_to(data: Labelled, wanted: Choices) -> tuple[Labelled, bool]:
-    """At most ``limit`` pictures, drawn at random, and whether that left any out."""
-    if not wanted.limit or wanted.limit >= len(data):
-        return data, False
-    rng = np.random.default_rng(wanted.seed)
-    rows = np.sort(rng.choice(len(data), wanted.limit, replace=False)).astype(np.int64)
-    return data.take(rows), True
-
-
-def told(watch: Watch | None, what: str, total: int) -> Progress | None:
-    """The progress of features as ``watch`` is told of it."""
-    if watch is None:
-        return None
-
-    def progress(counts: Counts) -> None:
-        watch(what, counts.done, total)
-
-    watch(what, 0, total)
-    return progress
-
-
-def data_facts(
-    opened: Opened, data: Labelled, failures: int, limited: bool
-) -> DataFacts:
-    """Which pictures were looked at; hashes all of them."""
-    dataset = opened.dataset
-    return DataFacts(
-        title=opened.title,
-        key=dataset.key if dataset else "",
-        source=str(opened.path),
-        split=opened.split if dataset else "",
-        metric=opened.metric,
-        pictures=len(data),
-        failed=failures,
-        digest=digest(data),
-        largest_class=assess.largest_class(data),
-        limited=limited,
-        licence=dataset.licence if dataset else "",
-        notes=" ".join(opened.notes),
-    )
-
-
-def model_facts(model: Model) -> ModelFacts:
-    """Which model looks, and how."""
-    encoder = model.encoder
-    height, width = model.config.preprocess.size
-    return ModelFacts(
-        model.name, model.origin, encoder.fingerprint, encoder.mode, encoder.decode, (height, width)
-    )
-
-
-def failed(data: Labelled, failures: tuple[Failure, ...]) -> tuple[Failed, ...]:
-    """Pictures that could not be read, under the names that the report uses."""
-    return tuple(Failed(name_of_row(data, f.index), f.error) for f in failures)
-
-
-def _few(names: tuple[str, ...]) -> str:
-    said = ", ".join(names[:5])
-    return f"{said}, ... ({len(names)})" if len(names) > 5 else said
-
-
-def captioned(source: Pictures) -> bool:
-    """Whether a known data set has captions instead of classes."""
-    dataset = facts.find(source) if isinstance(source, str) else None
-    return dataset is not None and dataset.task == "retrieval"
+def _fits(watch: Watch | None) -> Callable[[int, int], None] | None:
+    """The progress of few-shot curves as ``watch`` is told of it."""
+    return None if watch is None else lambda done, total: watch("few-shot fits", done, total)
 
 
 def same_question(model: Model, opened: Opened, wanted: Choices, found: Evaluation) -> bool:
-    """Whether an evaluation is of this model, these pictures and these prompts, with this keshin."""
-    if not isinstance(opened.labelled, Labelled):
-        return False
+    """Whether an evaluation is of this model, these pictures and prompts, with this keshin."""
     data, _ = limited_to(opened.labelled, wanted)
     _, prompts = _classifier(model, opened, wanted)
     now = (model_facts(model), prompts, opened.metric, wanted.seed, versions())
@@ -332,3 +187,10 @@ def same_question(model: Model, opened: Opened, wanted: Choices, found: Evaluati
     if now != then or found.failures:
         return False
     return digest(replace(data, names=tuple(opened.labels.names))) == found.data.digest
+
+
+def _as_python(model: Model, source: Pictures | Captioned, changes: dict[str, Any]) -> str:
+    """The call, for a report that no command made."""
+    shown = str(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+    given = "".join(f", {name}={value!r}" for name, value in changes.items())
+    return f"keshin.evaluate(keshin.load({model.origin!r}), {shown!r}{given})"

@@ -11,12 +11,12 @@ from keshin.errors import DataError, require
 from keshin.evaluate import paper_figures
 from keshin.evaluate.drawing import alone, clean
 from keshin.evaluate.intervals import wilson
+from keshin.evaluate.paper import paper_results
 from keshin.evaluate.report import render_page, write_page
 from keshin.evaluate.results import Evaluation
 from keshin.evaluate.summary import metric_name
 from keshin.evaluate.tables import as_csv
 from keshin.evaluate.words import Words, words_of
-from keshin.evaluate.paper import paper_results
 
 FIGURES = {  # file name -> what draws it, and its texts
     "figure5": (paper_figures.figure_five, "figure_five"),
@@ -93,7 +93,11 @@ def _wins(found: Sequence[Evaluation], words: Words) -> str:
     share = wilson(won, len(measured))
     paper = sum(row.figure5 > 0 for row in paper_results().values())
     return words["wins"].format(
-        k=won, n=len(measured), low=f"{100 * share.low:.0f} %", high=f"{100 * share.high:.0f} %", paper=paper
+        k=won,
+        n=len(measured),
+        low=f"{100 * share.low:.0f} %",
+        high=f"{100 * share.high:.0f} %",
+        paper=paper,
     )
 
 

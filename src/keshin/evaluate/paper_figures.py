@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from keshin.evaluate.charts import whisker
 from keshin.evaluate.drawing import Canvas, Scale, fitted, percent, text_width
+from keshin.evaluate.paper import PaperResult, paper_results
 from keshin.evaluate.results import CurvePoint, Evaluation
 from keshin.evaluate.words import Words
-from keshin.evaluate.paper import PaperResult, paper_results
 
 ROW = 24
 OWN, ITS_PROBE = 0, 1
@@ -87,7 +87,9 @@ def differences(rows: Sequence[Row], label: str, key: Sequence[tuple[int, str, s
         canvas.text(left + 18, 18 + 18 * line, said)
     for value in scale.ticks(8):
         canvas.line((scale(value), top), (scale(value), bottom), "grid")
-        canvas.text(scale(value), bottom + 15, f"{value:+g}", "soft small", "middle")
+        canvas.text(
+            scale(value), bottom + 15, f"{value:+g}" if value else "0", "soft small", "middle"
+        )
     canvas.line((scale(0), top), (scale(0), bottom), "axis")
     for index, row in enumerate(rows):
         _one(canvas, scale, row, left, top + ROW * index + ROW / 2 + 4)
@@ -146,7 +148,7 @@ def few_shot(found: Sequence[Evaluation], words: Words) -> str:
     """Few-shot curves (Figure 6): thin for each data set, thick for the mean over those that have
     the same numbers of pictures; zero-shot as their mean at the left."""
     curves = [
-        (name, curve) for one in found if one.few_shot for name, curve in one.few_shot.curves.items()
+        pair for one in found if one.few_shot for pair in one.few_shot.curves.items()
     ]  # fmt: skip
     if not curves:
         return ""
@@ -199,7 +201,9 @@ def efficiency(found: Sequence[Evaluation], words: Words) -> str:
     rows = []
     for one in found:
         if one.few_shot and one.few_shot.overtakes:
-            start = "zero" if "zero" in one.few_shot.overtakes else next(iter(one.few_shot.overtakes))
+            start = (
+                "zero" if "zero" in one.few_shot.overtakes else next(iter(one.few_shot.overtakes))
+            )
             most = max(p.shots for p in one.few_shot.curves[start])
             rows.append((one.data.title, one.few_shot.overtakes[start], most))
     if not rows:

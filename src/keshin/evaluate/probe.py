@@ -26,7 +26,7 @@ from keshin.evaluate.logistic import (
     solve,
 )
 from keshin.evaluate.point_values import Metric, point_value
-from keshin.evaluate.strength import Value, find_strength
+from keshin.evaluate.strength import SEARCHES, Value, find_strength
 
 _base = require("sklearn.base", extra="eval")
 _checks = require("sklearn.utils.validation", extra="eval")
@@ -47,6 +47,8 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         C: the inverse of the penalty, as in scikit-learn; None: the paper's search.
         metric: what the search goes by and ``score`` gives: a name of ``keshin.evaluate.metrics``'s
             ``METRICS``, or a function of targets (n,) or (n, k) and scores (n, k).
+        search: ``parametric``, the paper's 15 fits; or ``sweep``, all 97, which cannot miss a peak
+            where the metric is noisy.
         validation: the share of the pictures, of each class, that the search sets aside.
         max_iter, tol: of each fit; ``tol`` is the largest slope left, in units of the step.
         random_state: of the split.
@@ -60,6 +62,7 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         C: float | None = None,  # noqa: N803 - scikit-learn's name
         *,
         metric: Metric = "accuracy",
+        search: str = "parametric",
         validation: float = 0.2,
         max_iter: int = 1000,
         tol: float = 1e-4,
@@ -67,6 +70,7 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
     ) -> None:
         self.C = C
         self.metric = metric
+        self.search = search
         self.validation = validation
         self.max_iter = max_iter
         self.tol = tol
@@ -85,6 +89,8 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
         ``DataError`` for validation labels that are not among those of ``y``.
         """
         given: Any = y  # what scikit-learn's checks say of None is theirs
+        if self.search not in SEARCHES:
+            raise ValueError(f"search is {self.search!r}. There are: {', '.join(SEARCHES)}.")
         labels: Any = given if given is None else np.asarray(given)
         several = labels is not None and labels.ndim == 2 and labels.shape[1] > 1
         fitted: Array
@@ -229,6 +235,7 @@ class LinearProbe(_base.ClassifierMixin, _base.BaseEstimator):  # type: ignore[m
             features[held],
             validation,
             found,
+            search=self.search,
             iterations=self.max_iter,
             tolerance=self.tol,
         )

@@ -1,7 +1,7 @@
 """The linear probe beside zero-shot: on the same pictures, compared picture by picture.
 
-Where the data set has a training split, the probe learns from that. A folder of one's own mostly has
-none; then the pictures are split in two halves, each is answered by the probe that was trained on
+Where the data set has a training split, the probe learns from that. A folder of one's own mostly
+has none; then the pictures are split in two halves, and each is answered by the probe trained on
 the other, and it is said so.
 """
 
@@ -83,9 +83,7 @@ def probe(
 
 def difference(first: str, second: str, found: Comparison) -> Difference:
     """A comparison as it is written."""
-    return Difference(
-        first, second, found.difference, found.low, found.high, found.p, found.method
-    )
+    return Difference(first, second, found.difference, found.low, found.high, found.p, found.method)
 
 
 def _zero_shot(
@@ -150,5 +148,3 @@ def _fitted(
     scores = np.full((len(asked), len(data.names)), given.min() - 1.0)
     scores[:, found.classes_] = given
     return scores, float(found.C_)
-
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,9 +16,12 @@ import numpy as np
 from PIL import Image
 
 from keshin import __version__
-from keshin.core.pictures import Picture
+from keshin.api import Model
+from keshin.core.pictures import Failure, Picture
+from keshin.evaluate.datasets import Opened
 from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.results import RunFacts
+from keshin.evaluate.results import DataFacts, Failed, ModelFacts, RunFacts
+from keshin.evaluate.shown import name_of_row
 
 AT_ONCE = 64
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "scikit-learn")
@@ -66,13 +68,15 @@ def content_of(picture: Picture) -> bytes:
 def run_facts(*, command: str, seed: int, seconds: float) -> RunFacts:
     """Versions, machine and time of this run."""
     return RunFacts(
-        command=command or command_line(),
+        command=command,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         seed=seed,
         versions=versions(),
         system=f"{platform.system()} {platform.machine()}",
         processor=processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,  # noqa: E501
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
         seconds=round(seconds, 2),
     )
 
@@ -99,11 +103,41 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def command_line() -> str:
-    """The command that runs, as it could be typed again; "" inside another program."""
-    import shlex
+def data_facts(opened: Opened, data: Labelled, failures: int, limited: bool) -> DataFacts:
+    """Which pictures were looked at; hashes all of them."""
+    dataset = opened.dataset
+    return DataFacts(
+        title=opened.title,
+        key=dataset.key if dataset else "",
+        source=str(opened.path),
+        split=opened.split if dataset else "",
+        metric=opened.metric,
+        pictures=len(data),
+        failed=failures,
+        digest=digest(data),
+        largest_class=largest_class(data),
+        limited=limited,
+        licence=dataset.licence if dataset else "",
+        notes=" ".join(opened.notes),
+    )
 
-    program = Path(sys.argv[0]).name if sys.argv else ""
-    if program in ("keshin", "__main__.py"):
-        return shlex.join(["keshin", *sys.argv[1:]])
-    return ""
+
+def model_facts(model: Model) -> ModelFacts:
+    """Which model looks, and how."""
+    encoder = model.encoder
+    height, width = model.config.preprocess.size
+    return ModelFacts(
+        model.name, model.origin, encoder.fingerprint, encoder.mode, encoder.decode, (height, width)
+    )
+
+
+def failed(data: Labelled, failures: tuple[Failure, ...]) -> tuple[Failed, ...]:
+    """Pictures that could not be read, under the names that the report uses."""
+    return tuple(Failed(name_of_row(data, f.index), f.error) for f in failures)
+
+
+def largest_class(data: Labelled) -> float:
+    """Share of the pictures that show the most frequent class."""
+    if data.targets.ndim == 2:
+        return float((data.targets == 1).mean(axis=0).max()) if len(data) else 0.0
+    return float(np.bincount(data.targets).max() / len(data)) if len(data) else 0.0

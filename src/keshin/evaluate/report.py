@@ -1,7 +1,8 @@
 """One evaluation as one HTML file: no network, no scripts, light and dark, phone and paper.
 
-Labels, file names and error messages are not to be trusted: the templates escape all of them, charts
-escape their own text, and a policy in the page forbids scripts and everything from elsewhere.
+Labels, file names and error messages are not to be trusted: the templates escape all of them,
+charts escape their own text, and a policy in the page forbids scripts and everything from
+elsewhere.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from keshin.core.writing import whole
 from keshin.errors import DataError, require
 from keshin.evaluate import charts, confusion
 from keshin.evaluate.drawing import DARK, STYLE, clean
-from keshin.evaluate.results import Difference, Evaluation, Score
-from keshin.evaluate.summary import cautions, metric_name, summary
-from keshin.evaluate.words import Words, words_of
 from keshin.evaluate.paper import PaperResult, paper_results
+from keshin.evaluate.results import Difference, Evaluation, Score
+from keshin.evaluate.summary import cautions, metric_name, p_value, summary
+from keshin.evaluate.words import Words, words_of
 
 PERCENT, MINUS = "\N{NO-BREAK SPACE}%", "\N{MINUS SIGN}"
 PAGES = Path(__file__).parent / "pages"
@@ -101,6 +102,7 @@ def _environment() -> Any:
     found.filters |= {
         "pc": lambda value: "–" if value is None else f"{100 * value:.1f}{PERCENT}",
         "signed": lambda value: f"{100 * value:+.1f}".replace("-", MINUS),
+        "p": lambda value: p_value(value).removeprefix("= "),
         "number": lambda value: f"{value:.1f}",
         "base64": lambda data: base64.b64encode(data).decode(),
         "clean": clean,
@@ -153,7 +155,7 @@ def _measures(one: Evaluation, words: Words) -> list[tuple[str, Score]]:
 
 
 def _probes(one: Evaluation, words: Words) -> list[tuple[str, Any]]:
-    both = ((words["probe"], one.probe), (words["resnet50_probe"], one.baseline))
+    both = ((words["the_probe"], one.probe), (words["resnet50_probe"], one.baseline))
     return [(name, probe) for name, probe in both if probe is not None]
 
 

@@ -203,7 +203,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
     protocol: str
     """Which pictures it was trained on and how the strength was chosen, in words."""
     crossed: bool = False
-    """Whether it was trained on parts of the same pictures in turn, for want of a training split."""
+    """Whether each half of the same pictures was answered by a probe trained on the other."""
 
 
 class CurvePoint(msgspec.Struct, frozen=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,15 +11,14 @@ from keshin.api import Model
 from keshin.errors import DataError
 from keshin.evaluate.assess import score
 from keshin.evaluate.captioned import Captioned
+from keshin.evaluate.datasets import open_captioned
 from keshin.evaluate.features import extract
 from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.provenance import digest, run_facts
+from keshin.evaluate.provenance import digest, failed, model_facts, run_facts
 from keshin.evaluate.results import DataFacts, Evaluation, Prompts
 from keshin.evaluate.retrieval import retrieval
-
-if TYPE_CHECKING:
-    from keshin.evaluate.evaluation import Choices, Watch
-    from keshin.facts.datasets import Dataset
+from keshin.evaluate.sources import Choices, Watch, told
+from keshin.facts.datasets import Dataset
 
 TEMPLATE = "{}"
 
@@ -34,9 +32,6 @@ def evaluate_retrieval(
 ) -> Evaluation:
     """Recall at 1, 5 and 10 in both directions. Captions are put into the template, if one is
     given (the paper puts "a photo of" before them). Raises ``DataError``."""
-    from keshin.evaluate.datasets import open_captioned
-    from keshin.evaluate.evaluation import failed, model_facts, told
-
     dataset: Dataset | None = None
     if isinstance(source, Captioned):
         data, given = source, "captions"

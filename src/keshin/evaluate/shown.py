@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,16 @@ def name_of_row(data: Labelled, row: int) -> str:
         return data.ids[row]
     picture = data.pictures[row]
     return f"no. {row}" if isinstance(picture, bytes | np.ndarray) else str(picture)
+
+
+def names_below(data: Labelled, root: Path) -> tuple[str, ...]:
+    """What a report calls the pictures: their ids, or their paths below ``root``, which are
+    the same on another machine."""
+    if data.ids or not len(data) or not isinstance(data.pictures[0], str | os.PathLike):
+        return data.ids
+    top = os.path.join(os.path.abspath(root), "")  # noqa: PTH100 - of a million, fast
+    names = (os.path.abspath(p) for p in data.pictures if isinstance(p, str | os.PathLike))  # noqa: PTH100
+    return tuple(name.removeprefix(top) for name in names)
 
 
 def thumbnail(picture: Picture, side: int = SIDE) -> bytes:

@@ -9,6 +9,9 @@ from keshin.evaluate.words import Words
 
 FEW_PICTURES, FEW_OF_CLASS = 200, 10
 DOUBTFUL = 0.05
+FROM_ZERO = "zero"
+"""The curve that the paper's Figure 7 is about: a probe that knows no texts."""
+LEAST_P = 1e-4
 CALIBRATED = 0.03
 """Mean error of the scores up to which they are said to be true."""
 
@@ -16,6 +19,11 @@ CALIBRATED = 0.03
 def percent(value: float) -> str:
     """With one decimal."""
     return f"{100 * value:.1f} %"
+
+
+def p_value(p: float) -> str:
+    """A p that people read; below ``LEAST_P`` its size says nothing more."""
+    return f"< {LEAST_P:.4f}" if p < LEAST_P else f"= {p:.2g}"
 
 
 def metric_name(name: str, words: Words) -> str:
@@ -64,10 +72,7 @@ def _good(one: Evaluation, words: Words) -> Iterator[str]:
         low=percent(main.low),
         high=percent(main.high),
     )
-    if main.low > main.chance:
-        against = "above"
-    else:
-        against = "below" if main.high < main.chance else "even"
+    against = "above" if main.low > main.chance else "below" if main.high < main.chance else "even"
     yield words[f"against_chance_{against}"].format(chance=percent(main.chance))
     uneven = one.data.largest_class > 1.5 * max(main.chance, 1e-9)
     if uneven and one.confusion and main.name == "accuracy":
@@ -98,19 +103,19 @@ def _compared(one: Evaluation, words: Words) -> Iterator[str]:
     if one.ensembling is not None:
         kind = {1: "helps", 0: "even", -1: "hurts"}[_sign(one.ensembling)]
         yield words[f"ensembling_{kind}"].format(
-            **points(one.ensembling), p=f"{one.ensembling.p:.2g}"
+            **points(one.ensembling), p=p_value(one.ensembling.p)
         )
     if one.probe is not None:
         yield _probe(one.probe, words)
     if one.few_shot is not None:
         most = max(p.shots for curve in one.few_shot.curves.values() for p in curve)
-        reached = [n for n in one.few_shot.overtakes.values() if n is not None]
-        if not reached:
+        needed = one.few_shot.overtakes.get(FROM_ZERO)
+        if needed is None:
             yield words["overtakes_never"].format(most=most)
-        elif min(reached) <= 1:
+        elif needed <= 1:
             yield words["overtakes_at_once"]
         else:
-            yield words["overtakes_at"].format(n=f"{min(reached):.1f}")
+            yield words["overtakes_at"].format(n=f"{needed:.1f}")
 
 
 def _probe(probe: ProbeResult, words: Words) -> str:

@@ -8,21 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from keshin.errors import DataError
 
 TABLE = Path(__file__).with_name("paper.toml")
-
-
-class Humans(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of Table 2: people, or CLIP, on Oxford-IIIT Pets."""
-
-    setting: str
-    accuracy: float
-    majority_vote: float
-    accuracy_on_guesses: float
-    majority_vote_on_guesses: float
 
 
 def zero_shot(model: str) -> dict[str, float]:
@@ -54,11 +42,6 @@ def disagreements() -> Mapping[str, str]:
     """Key of a set -> a sentence, where Figure 5 and the tables differ by more than rounding."""
     found: dict[str, str] = _table()["disagreements"]
     return found
-
-
-def humans_on_pets() -> tuple[Humans, ...]:
-    """Table 2."""
-    return tuple(msgspec.convert(row, Humans) for row in _table()["humans_on_pets"])
 
 
 def _row(table: str, model: str) -> dict[str, float]:

@@ -23,11 +23,9 @@ from keshin.core.scripts import in_japanese_script
 from keshin.errors import DataError, PictureError
 from keshin.train.distributed import ALONE, World
 from keshin.train.matching import Identities, identity
+from keshin.train.order import Extent, Order, Place, even_pieces
 from keshin.train.pairs import Pair, Pairs, open_source
 from keshin.train.recipe import AugmentPart, DistillPart, Recipe, Source
-
-Place = tuple[int, int, int, int]
-"""(epoch, source, row, how often this row came before in this epoch)."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -72,49 +70,20 @@ def epoch_length(sizes: Sequence[tuple[int, float]]) -> int:
 class Stream(Sampler[list[Place]]):
     """The places of each batch, from ``start`` batches on, epoch after epoch.
 
-    Every process walks the same order, and takes its part of each batch.
+    Every process knows the same order, and takes its part of each batch.
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[tuple[int, float]],
-        batch_size: int,
-        seed: int,
-        start: int,
-        stop: int,
-        world: World = ALONE,
-    ) -> None:
-        self.sizes, self.batch_size, self.seed = sizes, batch_size, seed
-        self.start, self.stop = start, stop
-        self.part = world.slice(batch_size)
+    def __init__(self, order: Order, start: int, stop: int, world: World = ALONE) -> None:
+        self.order, self.start, self.stop = order, start, stop
+        self.part = world.slice(order.batch_size)
 
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def epoch(self, number: int) -> list[Place]:
-        """The places of epoch ``number``, shuffled."""
-        rng = np.random.default_rng((self.seed, number))
-        places: list[Place] = []
-        for source, (size, repeat) in enumerate(self.sizes):
-            whole = int(repeat)
-            places += [(number, source, row, n) for n in range(whole) for row in range(size)]
-            rest = int(size * repeat) - whole * size
-            places += [(number, source, int(r), whole) for r in rng.permutation(size)[:rest]]
-        return [places[i] for i in rng.permutation(len(places))]
-
     def __iter__(self) -> Iterator[list[Place]]:
-        length = epoch_length(self.sizes)
-        current, order = -1, list[Place]()
         for batch in range(self.start, self.stop):
-            places = []
-            for position in range(batch * self.batch_size, (batch + 1) * self.batch_size)[
-                self.part
-            ]:
-                if position // length != current:
-                    current = position // length
-                    order = self.epoch(current)
-                places.append(order[position % length])
-            yield places
+            first = batch * self.order.batch_size
+            yield self.order.places(first + self.part.start, first + self.part.stop)
 
 
 class Pool(Dataset[Item]):
@@ -131,6 +100,14 @@ class Pool(Dataset[Item]):
     def sizes(self) -> list[tuple[int, float]]:
         """(pairs, repeat) of each source."""
         return [(len(pairs), source.repeat) for source, pairs in self.parts]
+
+    @property
+    def extents(self) -> list[Extent]:
+        """The sources as far as their order goes."""
+        return [
+            Extent(getattr(pairs, "pieces", even_pieces(len(pairs))), source.repeat)
+            for source, pairs in self.parts
+        ]
 
     def captions(self) -> Iterator[str]:
         """Every caption of every source, bare and in each of its templates once."""
@@ -232,11 +209,19 @@ def batches(
     pool: Pool, recipe: Recipe, start: int, stop: int, world: World = ALONE
 ) -> DataLoader[Item]:
     """A loader of this process's part of the ``Batch`` numbers ``start`` to ``stop``."""
-    stream = Stream(pool.sizes, recipe.optim.batch_size, recipe.run.seed, start, stop, world)
+    data = recipe.data
+    order = Order(
+        pool.extents,
+        recipe.optim.batch_size,
+        recipe.run.seed,
+        window=data.window,
+        lanes=data.lanes,
+    )
+    stream = Stream(order, start, stop, world)
     return DataLoader(
         pool,
         batch_sampler=stream,
-        num_workers=recipe.data.workers,
+        num_workers=data.workers,
         collate_fn=partial(collate, size=pool.size),
-        prefetch_factor=4 if recipe.data.workers else None,
+        prefetch_factor=4 if data.workers else None,
     )

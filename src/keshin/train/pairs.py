@@ -1,4 +1,4 @@
-"""Image-text pairs from webdataset tars, tables and folders, by index.
+"""Image-text pairs from tables and folders, and of ``tars`` from shards, by index.
 
 Everything is a sequence of ``Pair``: any pair can be asked for at any time, which makes shuffling,
 repeats and exact resumption a matter of indices. Picture bytes are read when a pair is used.
@@ -7,23 +7,22 @@ repeats and exact resumption a matter of indices. Picture bytes are read when a 
 from __future__ import annotations
 
 import csv
-import glob
-import io
-import json
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from keshin.core.pictures import find_pictures
 from keshin.errors import DataError, require
 from keshin.train.recipe import Source
-
-PICTURE_MEMBERS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "ppm", "tif", "tiff")
+from keshin.train.remote import is_remote
 
 
 @dataclass(frozen=True)
@@ -50,63 +49,101 @@ class Pairs(Protocol):
         ...
 
 
-def open_source(source: Source) -> Pairs:
-    """The pairs of one source of a recipe. Raises ``DataError``."""
-    path = Path(source.path)
-    readers: dict[str, Callable[[Source], Pairs]] = {
-        ".parquet": ParquetPairs,
-        ".csv": CsvPairs,
-        ".tsv": CsvPairs,
-        ".tar": TarPairs,
-    }
-    reader = FolderPairs if path.is_dir() else readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{path} is neither a folder nor one of {', '.join(readers)}. "
-            "Convert it, or correct the path in the recipe."
-        )
-    pairs = reader(source)
+def open_source(source: Source, *, whole: bool = True) -> Pairs:
+    """The pairs of one source of a recipe. Raises ``DataError``.
+
+    ``whole``: see ``ParquetPairs``.
+    """
+    from keshin.train.shards import expand
+
+    places = expand(source.path)
+    if places and all(place.lower().endswith(".tar") for place in places):
+        from keshin.train.tars import TarPairs  # which makes pairs
+
+        pairs: Pairs = TarPairs(source, places)
+    else:
+        parts = [_open_one(replace(source, path=place), whole) for place in places]
+        pairs = parts[0] if len(parts) == 1 else JoinedPairs(parts)
     if len(pairs) == 0:
-        raise DataError(f"{path} holds no pairs. Correct the path or the columns in the recipe.")
+        raise DataError(
+            f"{source.path} holds no pairs. Correct the path or the columns in the recipe."
+        )
     return pairs
 
 
-class ParquetPairs:
-    """A Parquet file; pictures are bytes, or paths relative to the file."""
+def _open_one(source: Source, whole: bool) -> Pairs:
+    path = Path(str(source.path))
+    readers: dict[str, Callable[[Source], Pairs]] = {
+        ".parquet": partial(ParquetPairs, whole=whole),
+        ".csv": CsvPairs,
+        ".tsv": CsvPairs,
+    }
+    if is_remote(str(source.path)):
+        raise DataError(
+            f"{source.path}: only tars are read from addresses. Make some: keshin data convert."
+        )
+    reader = FolderPairs if path.is_dir() else readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path} is neither a folder nor one of {', '.join(readers)}, .tar. "
+            "Convert it, or correct the path in the recipe."
+        )
+    return reader(source)
 
-    def __init__(self, source: Source) -> None:
+
+class ParquetPairs:
+    """A Parquet file; pictures are bytes, or paths relative to the file.
+
+    ``whole``: all of it is held for random access; else one group of rows, for whoever walks it in
+    order.
+    """
+
+    def __init__(self, source: Source, *, whole: bool = True) -> None:
         parquet = require("pyarrow.parquet", extra="train")
-        self.path = Path(source.path)
-        columns = [source.image, *source.captions]
-        columns += [c for c in (source.caption_weights, source.teacher) if c]
+        self.source, self.path = source, Path(str(source.path))
+        self.columns = [source.image, *source.captions]
+        self.columns += [c for c in (source.caption_weights, source.teacher) if c]
         try:
-            known = parquet.read_schema(self.path).names
-            missing = [c for c in columns if c not in known]
+            self.file = parquet.ParquetFile(self.path, memory_map=True)
+            known = self.file.schema_arrow.names
+            missing = [c for c in self.columns if c not in known]
             if missing:
                 raise DataError(
                     f"{self.path} has no column {missing[0]!r}. Its columns are {', '.join(known)}."
                 )
-            table = parquet.read_table(self.path, columns=columns, memory_map=True)
+            groups = range(self.file.num_row_groups)
+            rows = [self.file.metadata.row_group(group).num_rows for group in groups]
+            self.starts = [sum(rows)] if whole else list(accumulate(rows))
+            self.held = -1
+            self.table: Any = None
+            if whole:
+                self.held, self.table = 0, self.file.read(columns=self.columns)
+                self.file.close()
         except (OSError, ValueError) as error:
             raise DataError(f"Cannot read {self.path}: {error}.") from error
-        self.images = table.column(source.image)
-        self.captions = [table.column(c) for c in source.captions]
-        self.weights = table.column(source.caption_weights) if source.caption_weights else None
-        self.teacher = table.column(source.teacher) if source.teacher else None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.starts[-1] if self.starts else 0
 
     def name(self, index: int) -> str:
         return f"{self.path}, row {index}"
 
     def __getitem__(self, index: int) -> Pair:
-        picture = self.images[index].as_py()
-        captions = _flatten(column[index].as_py() for column in self.captions)
-        weights = self.weights[index].as_py() if self.weights is not None else None
+        group = bisect_right(self.starts, index)
+        if group != self.held:
+            try:
+                self.table = self.file.read_row_group(group, columns=self.columns)
+            except (OSError, ValueError) as error:
+                raise DataError(f"Cannot read {self.path}: {error}.") from error
+            self.held = group
+        table, source = self.table, self.source
+        row = index - (self.starts[group - 1] if group else 0)
+        picture = table[source.image][row].as_py()
+        captions = flatten(table[column][row].as_py() for column in source.captions)
+        weights = table[source.caption_weights][row].as_py() if source.caption_weights else None
         teacher = None
-        if self.teacher is not None and self.teacher[index].is_valid:
-            teacher = np.asarray(self.teacher[index].values, dtype=np.float16)
+        if source.teacher and table[source.teacher][row].is_valid:
+            teacher = np.asarray(table[source.teacher][row].values, dtype=np.float16)
         if isinstance(picture, str):
             picture = self.path.parent / picture
         return Pair(picture or b"", captions, tuple(weights) if weights else None, teacher)
@@ -116,7 +153,7 @@ class CsvPairs:
     """A CSV or TSV file with a header; pictures are paths relative to the file."""
 
     def __init__(self, source: Source) -> None:
-        self.path = Path(source.path)
+        self.path = Path(str(source.path))
         delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
         columns = (source.image, *source.captions)
         self.rows: list[tuple[str, tuple[str, ...]]] = []
@@ -131,7 +168,7 @@ class CsvPairs:
                         f"Its columns are {', '.join(known)}."
                     )
                 for row in reader:
-                    captions = _flatten(row[c] for c in source.captions)
+                    captions = flatten(row[c] for c in source.captions)
                     self.rows.append((row[source.image], captions))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"Cannot read {self.path}: {error}.") from error
@@ -155,7 +192,7 @@ class FolderPairs:
     """
 
     def __init__(self, source: Source) -> None:
-        self.files = list(find_pictures([source.path]))
+        self.files = list(find_pictures([str(source.path)]))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -168,83 +205,34 @@ class FolderPairs:
         beside = file.with_suffix(".txt")
         if beside.exists():
             lines = beside.read_text(encoding="utf-8", errors="replace").splitlines()
-            return Pair(file, _flatten(lines))
+            return Pair(file, flatten(lines))
         return Pair(file, (file.parent.name.replace("_", " "),))
 
 
-class TarPairs:
-    """Webdataset shards: members of one sample share a name up to the first dot.
+class JoinedPairs:
+    """Several tables or folders after one another."""
 
-    Captions are the lines of ``.txt`` and the recipe's caption fields of ``.json``. Only the
-    headers are read at the start; a picture is then read at its offset.
-    """
-
-    def __init__(self, source: Source) -> None:
-        shards = sorted(glob.glob(source.path)) or [source.path]
-        self.fields = source.captions
-        self.samples: list[tuple[Path, str, dict[str, tuple[int, int]]]] = []
-        for shard in map(Path, shards):
-            self.samples.extend(_index_shard(shard))
+    def __init__(self, parts: Sequence[Pairs]) -> None:
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return self.ends[-1]
+
+    def _place(self, index: int) -> tuple[Pairs, int]:
+        number = bisect_right(self.ends, index)
+        return self.parts[number], index - (self.ends[number - 1] if number else 0)
 
     def name(self, index: int) -> str:
-        shard, key, _ = self.samples[index]
-        return f"{shard}: {key}"
+        part, row = self._place(index)
+        return part.name(row)
 
     def __getitem__(self, index: int) -> Pair:
-        shard, _, members = self.samples[index]
-        with shard.open("rb") as file:
-            read = {
-                kind: _read_at(file, *place)
-                for kind, place in members.items()
-                if kind in (*PICTURE_MEMBERS, "txt", "json")
-            }
-        picture = next((read[kind] for kind in PICTURE_MEMBERS if kind in read), b"")
-        captions = _flatten(read.get("txt", b"").decode("utf-8", "replace").splitlines())
-        if "json" in read:
-            captions += self._from_json(read["json"])
-        return Pair(picture, captions)
-
-    def _from_json(self, data: bytes) -> tuple[str, ...]:
-        try:
-            values = json.loads(data)
-        except ValueError:
-            return ()
-        return _flatten(values.get(field) for field in self.fields) if values else ()
+        part, row = self._place(index)
+        return part[row]
 
 
-def _index_shard(shard: Path) -> Iterator[tuple[Path, str, dict[str, tuple[int, int]]]]:
-    """(shard, key, {extension: (offset, size)}) of each sample, in the shard's order."""
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            key, members = "", dict[str, tuple[int, int]]()
-            for member in archive:
-                if not member.isfile():
-                    continue
-                folder, _, base = member.name.rpartition("/")
-                stem, _, kind = base.partition(".")
-                name = f"{folder}/{stem}" if folder else stem
-                if name != key and members:
-                    yield shard, key, members
-                    members = {}
-                key = name
-                members[kind.lower()] = (member.offset_data, member.size)
-            if members:
-                yield shard, key, members
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(
-            f"Cannot read the shard {shard}: {error}. Shards are plain, uncompressed tar files."
-        ) from error
-
-
-def _read_at(file: io.BufferedReader, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
-
-
-def _flatten(values: Any) -> tuple[str, ...]:
+def flatten(values: Any) -> tuple[str, ...]:
     """Captions of columns that hold one text, a list of texts or nothing."""
     found: list[str] = []
     for value in values:

@@ -40,8 +40,10 @@ class TokenizerPart(Facts, frozen=True):
 class Source(Facts, frozen=True):
     """One place where pairs come from: webdataset tars, a table or a folder."""
 
-    path: str
-    """A ``.tar`` (a glob for many), ``.parquet``, ``.csv`` or ``.tsv`` file, or a folder."""
+    path: str | tuple[str, ...]
+    """``.tar``, ``.parquet``, ``.csv`` or ``.tsv`` files, or a folder: a name, a glob
+    (``*.tar``), a range (``{0000..0123}.tar``) or a list of these; tars also by address
+    (``s3://``, ``https://``)."""
     image: str = "image"
     """Column with encoded bytes or with paths relative to the table."""
     captions: tuple[str, ...] = ("captions",)
@@ -52,6 +54,8 @@ class Source(Facts, frozen=True):
     """Column with a teacher's logits, for ``[distill]``."""
     repeat: NonNegative = 1.0
     """How often each pair is seen in an epoch; 0.5 shows half of them, drawn anew."""
+    keep_gb: Positive = 100
+    """Room on the disk for tars fetched from addresses."""
     templates: tuple[str, ...] = ()
     """Templates with ``{}`` that a drawn caption is put into; none: as it is."""
     templates_ja: tuple[str, ...] = ()
@@ -63,6 +67,12 @@ class DataPart(Facts, frozen=True):
 
     sources: tuple[Source, ...]
     workers: Count = 2
+    window: Positive = 1 << 18
+    """Pairs that are shuffled among each other; those of an epoch, if they are fewer. Shards are
+    taken in random order, and a window holds as many as fit: the more, the better the mixture."""
+    lanes: Positive = 1
+    """Parts of a batch that come from different shards. As many as machines, or a multiple: each
+    then reads its own shards only. It is part of the order of the pairs; machines are not."""
 
 
 class AugmentPart(Facts, frozen=True):
@@ -223,9 +233,15 @@ def parse_recipe(values: Any, *, origin: str) -> Recipe:
         ) from error
 
 
+def _based(path: str | tuple[str, ...], base: Path) -> str | tuple[str, ...]:
+    if isinstance(path, tuple):
+        return tuple(str(_based(each, base)) for each in path)
+    return path if "://" in path else str(base / path)
+
+
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
     replace = msgspec.structs.replace
-    sources = tuple(replace(s, path=str(base / s.path)) for s in recipe.data.sources)
+    sources = tuple(replace(s, path=_based(s.path, base)) for s in recipe.data.sources)
     checks = tuple(replace(v, path=str(base / v.path)) for v in recipe.validate)
     distill = recipe.distill
     if distill is not None:

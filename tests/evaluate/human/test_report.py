@@ -71,7 +71,7 @@ def test_json_and_csv_say_the_same(study, answered, model):
     lines = list(csv.DictReader(io.StringIO(found.to_csv())))
     for r in content["rounds"]:
         for who, key in (("people", "human"), ("model", "model")):
-            for field, measure in (("accuracy", "accuracy"), ("majority_vote", "majority vote")):
+            for field, measure in (("accuracy", "accuracy"), ("majority", "majority vote")):
                 (line,) = [
                     x for x in lines
                     if (x["shots"], x["who"], x["measure"], x["class"])
@@ -79,7 +79,7 @@ def test_json_and_csv_say_the_same(study, answered, model):
                 ]  # fmt: skip
                 for name in ("value", "low", "high"):
                     assert float(line[name]) == pytest.approx(r[key][field][name], rel=1e-5)
-    assert content["paper"][0]["accuracy"] == 53.7
+    assert content["paper"]["rows"][0]["accuracy"] == 53.7
     assert {x["class"] for x in lines} == {"", "crow", "red kite", "wren"}
     assert content["model"] == "made<i>"
 

@@ -43,11 +43,11 @@ def test_each_number_of_a_row_by_hand():
     assert row.accuracy_on_guesses.value == pytest.approx(np.mean(guesses))
     assert row.accuracy_on_guesses.count == 13
     # most frequent: 0, tie (0, X, 2), 1, 1, X, X -> right: 1/3, 1/2, 0
-    assert row.majority_vote.value == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
-    assert row.majority_vote.count == 6
+    assert row.majority.value == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+    assert row.majority.count == 6
     # among guesses: 0, tie (0, 2), 1, 1, 0, 2 -> of those that count 1/2, 1/2, 1/1
-    assert row.majority_vote_on_guesses.value == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
-    assert row.majority_vote_on_guesses.count == 5
+    assert row.majority_on_guesses.value == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert row.majority_on_guesses.count == 5
 
 
 def test_votes_by_hand():
@@ -66,7 +66,7 @@ def test_nobody_guessed_and_nobody_answered():
     assert row.accuracy.value == 0
     assert row.accuracy.high > 0.3  # two pictures are not many
     assert np.isnan(row.accuracy_on_guesses.value)
-    assert np.isnan(row.majority_vote_on_guesses.value)
+    assert np.isnan(row.majority_on_guesses.value)
 
 
 def test_unanswered_pictures_do_not_count():
@@ -82,7 +82,7 @@ def test_the_model_is_judged_on_the_very_same_answers():
     # over the people's guesses: p0 1/3, 1, none; p1 1/2, 1, none; p2 1/3, 1, 1
     guesses = [(1 / 3 + 1) / 2, (1 / 2 + 1) / 2, (1 / 3 + 1 + 1) / 3]
     assert same.accuracy_on_guesses.value == pytest.approx(np.mean(guesses))
-    assert same.majority_vote_on_guesses.value == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert same.majority_on_guesses.value == pytest.approx((1 / 2 + 1 + 1) / 3)
     _, perfect = score(table(), np.array(TARGETS))
     assert {getattr(perfect, name).value for name in perfect.__struct_fields__} == {1.0}
 
@@ -106,7 +106,7 @@ def test_the_shape_of_the_papers_table():
     assert one.accuracy_on_guesses.value == pytest.approx(0.785, abs=0.03)
     for row in rows.values():
         assert row.accuracy.value < row.accuracy_on_guesses.value
-        assert row.accuracy.value < row.majority_vote.value <= row.majority_vote_on_guesses.value
+        assert row.accuracy.value < row.majority.value <= row.majority_on_guesses.value
         assert row.accuracy.low < row.accuracy.value < row.accuracy.high
     gains = one.accuracy.value - zero.accuracy.value, two.accuracy.value - one.accuracy.value
     assert gains[0] > 0.15 > abs(gains[1])
@@ -118,7 +118,7 @@ def test_the_shape_of_the_papers_table():
 def test_what_the_interval_is_over():
     row, same = score(table(), np.array(TARGETS))
     assert row.accuracy.over == "pictures and people"
-    assert row.majority_vote.over == same.accuracy.over == "pictures"
+    assert row.majority.over == same.accuracy.over == "pictures"
     alone, _ = score(table(CHOICES[:1]))
     assert alone.accuracy.over == "pictures"
 
@@ -244,7 +244,7 @@ def test_classes_are_sorted_by_difficulty_for_the_model_then_by_its_scores():
     assert hardest.people.value == pytest.approx(1 / 3)
     assert hardest.dont_know == pytest.approx(2 / 3)
     assert (hardest.model.value, hardest.model_confused_with) == (0, "b")
-    assert hardest.majority_vote.value == 0
+    assert hardest.majority.value == 0
     assert easiest.pictures == 3
     assert easiest.people.value == pytest.approx(5 / 9)
     assert easiest.confused_with == "b"

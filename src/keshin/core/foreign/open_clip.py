@@ -41,7 +41,7 @@ from keshin.core.foreign.weights import (
     sides,
     structured,
 )
-from keshin.core.tokenizer import Tokenizer
+from keshin.core.tokenizer import SUFFIX, Tokenizer
 from keshin.errors import CheckpointError
 
 CONFIG = "open_clip_config.json"
@@ -50,6 +50,7 @@ WEIGHTS = (
     "open_clip_model.safetensors.index.json",
     "open_clip_pytorch_model.bin",
 )
+WORD_END = "end_of_word_suffix"
 OpenCLIP = TypeVar("OpenCLIP", bound=msgspec.Struct)
 
 
@@ -110,6 +111,14 @@ def _tokenizer(path: Path, options: TextOptions, known: Known, origin: str) -> T
             "that tokenizer's tokenizer.json and tokenizer_config.json there."
         )
     cleaning = known.say("cleaning", CLEANING[str(clean)], origin)
+    file = first_of(path, ("tokenizer.json",))
+    model = read_json(file).get("model") if cleaning == "clip" and file is not None else None
+    if cleaning == "clip" and not (isinstance(model, dict) and model.get(WORD_END) == SUFFIX):
+        raise CheckpointError(
+            f"{origin} sets 'clean' to 'lower', but {path} holds no tokenizer.json of OpenAI's "
+            f"kind (byte pairs that end words with '{SUFFIX}'). keshin has this cleaning for those "
+            "only."
+        )
     return read_vocabulary(path, cleaning, options.context_length)
 
 

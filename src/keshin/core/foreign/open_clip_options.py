@@ -78,8 +78,13 @@ class PictureOptions(msgspec.Struct):
 
 POOLS = {"argmax": "end-of-text", "eos": "end-of-text", "last": "last", "first": "first"}
 RESIZE = {"shortest": "shorter-side", "squash": "squash"}
-CLEANING: dict[str, CleaningName] = {"whitespace": "mend", "canonicalize": "canonical"}
-"""What ``tokenizer_kwargs`` calls 'clean'; for tokenizers of transformers only."""
+CLEANING: dict[str, CleaningName] = {
+    "whitespace": "mend",
+    "canonicalize": "canonical",
+    "lower": "clip",
+}
+"""What ``tokenizer_kwargs`` calls 'clean'; for tokenizers of transformers only. 'lower' is OpenAI's
+rule, and keshin has it for byte pairs of OpenAI's kind."""
 TIMM: dict[str, tuple[int, Activation]] = {
     "vit_base_patch16_siglip_224": (12, "gelu"),
     "vit_base_patch16_siglip_256": (12, "gelu"),

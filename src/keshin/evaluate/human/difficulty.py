@@ -40,7 +40,7 @@ class ClassRow(msgspec.Struct, frozen=True):
     """Mean of the people; "I don't know" is not right."""
     dont_know: float
     """Share of "I don't know" among the answers."""
-    majority_vote: Share
+    majority: Share
     confused_with: str
     """The wrong class that people gave most often; "" for none."""
     model: Share | None = None

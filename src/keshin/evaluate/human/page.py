@@ -52,7 +52,7 @@ def _summary(report: Report) -> list[str]:
             f"{_score(found.human.accuracy_on_guesses)} where they do not say “I don’t know”"
         )
         if number > 2:
-            text += f"; their majority {_score(found.human.majority_vote)}"
+            text += f"; their majority {_score(found.human.majority)}"
         if found.model is not None and found.difference is not None:
             text += (
                 f". {report.model}, without examples: {_score(found.model.accuracy)}; against the "

@@ -34,14 +34,14 @@ from keshin.evaluate.human.scoring import (
 )
 from keshin.evaluate.human.sitting import DONT_KNOW, Sitting
 from keshin.evaluate.human.study import Study, now
-from keshin.facts.paper import Humans, humans_on_pets
+from keshin.facts.human import PaperTable, paper_table
 
 FEW_PEOPLE, FEW_PICTURES = 5, 5
 MEASURES = {
     "accuracy": "accuracy",
-    "majority_vote": "majority vote",
+    "majority": "majority vote",
     "accuracy_on_guesses": "accuracy on guesses",
-    "majority_vote_on_guesses": "majority vote on guesses",
+    "majority_on_guesses": "majority vote on guesses",
 }
 """The columns of Table 2 as fields of a row and as people read them."""
 
@@ -100,8 +100,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rounds: tuple[Round, ...]
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
-    paper: tuple[Humans, ...]
-    """The paper's Table 2: five people, 3,669 pictures of Oxford-IIIT Pets; percent."""
+    paper: PaperTable
     created: str
     keshin: str = __version__
 
@@ -161,7 +160,7 @@ def summarise(
         rounds=rounds,
         changes=tuple(entry for entry in found if entry is not None),
         notes=tuple(_notes(study, rounds, partial)),
-        paper=humans_on_pets(),
+        paper=paper_table(),
         created=now(),
     )
 
@@ -272,7 +271,7 @@ def _lines(found: Round) -> Iterator[tuple[object, ...]]:
         time = _rounded(person.median_seconds)
         yield (found.shots, person.name, "median seconds", "", time, "", "", "", person.answers)
     for row_ in found.classes:
-        sides = (("people", row_.people), ("majority", row_.majority_vote), ("model", row_.model))
+        sides = (("people", row_.people), ("majority", row_.majority), ("model", row_.model))
         for who, share_ in sides:
             if share_ is not None:
                 numbers = map(_rounded, (share_.value, share_.low, share_.high))

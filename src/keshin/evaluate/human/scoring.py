@@ -55,9 +55,9 @@ class Row(msgspec.Struct, frozen=True):
     """One row of Table 2."""
 
     accuracy: Score
-    majority_vote: Score
+    majority: Score
     accuracy_on_guesses: Score
-    majority_vote_on_guesses: Score
+    majority_on_guesses: Score
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -46,15 +46,17 @@ class Source:
 def open_source(
     name: str | os.PathLike[str], split: str = "test", *, with_examples: bool = True
 ) -> Source:
-    """The pictures of a dataset by its name, or of people's own by their path.
+    """The pictures of a dataset by its name, or of people's own by their path (a path that is
+    there wins over a name).
 
     Examples come from the split "train" where there is one; ``with_examples=False`` does not look
     for it. Raises ``DataError``.
     """
-    opened = open_dataset(os.fspath(name), split)
+    place = Path(name) if Path(name).exists() else os.fspath(name)
+    opened = open_dataset(place, split)
     data, examples, example_split = opened.labelled, opened.labelled, split
     if with_examples and _has_train(opened, split):
-        examples, example_split = open_dataset(os.fspath(name), TRAIN).labelled, TRAIN
+        examples, example_split = open_dataset(place, TRAIN).labelled, TRAIN
     if examples.names != data.names:
         raise DataError(
             f"'{opened.title}' has other classes in its split '{TRAIN}' than in '{split}', so "
@@ -70,8 +72,7 @@ def open_source(
             f"'{opened.title}' has {len(data.names)} classes with {len(opened.labels.names)} "
             "different names. Give each of two classes or more a name of its own."
         )
-    known = opened.dataset is not None and opened.path.name == opened.dataset.key
-    origin = os.fspath(name) if known else os.fspath(opened.path.resolve())
+    origin = place if isinstance(place, str) else os.fspath(place.resolve())
     return Source(
         opened.title, origin, data, split, examples, example_split, opened.labels, opened.templates
     )

@@ -1,0 +1,1 @@
+"""KaoKore: can CLIP tell 化身 (incarnations) from 人 (people)?"""

@@ -1,0 +1,331 @@
+"""The study: can this model tell 化身 from 人?
+
+Chosen and learnt on train, told on dev and with works kept apart; the test split is asked only
+where
+``final`` says so, and nothing is chosen on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keshin.encode.encoder import Encoder
+from keshin.errors import DataError
+from keshin.evaluate.kaokore import clustered as c
+from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
+from keshin.evaluate.kaokore.faces import Faces
+from keshin.evaluate.kaokore.reader import targets
+from keshin.evaluate.kaokore.results import Method, Plain, Prompt, Row, Scores, Shots
+from keshin.evaluate.kaokore.trained import (
+    SHOTS,
+    Answer,
+    Probe,
+    apart,
+    few_examples,
+    folds_by_work,
+    margins,
+    title_only,
+)
+from keshin.evaluate.kaokore.zero_shot import (
+    Threshold,
+    ask,
+    candidates,
+    choose,
+    criterion,
+    nested,
+)
+from keshin.facts import kaokore as facts
+
+if TYPE_CHECKING:
+    from keshin.evaluate.kaokore.finetuned import Finetuned
+
+LANGUAGES = ("en", "ja")
+Say = Callable[[str], None]
+
+
+@dataclass
+class Material:
+    """Faces with pictures, their vectors, and who may learn from whom. n counts these faces."""
+
+    faces: Faces
+    rows: IntArray
+    """(n,) their rows in ``faces``."""
+    vectors: FloatArray
+    """(n, d)."""
+    encoder: Encoder
+    final: bool = False
+    say: Say = lambda _text: None
+    folds: IntArray = field(init=False)
+    works: IntArray = field(init=False)
+    split: dict[str, IntArray] = field(init=False)
+    """split -> rows among the n."""
+
+    def __post_init__(self) -> None:
+        self.works = self.faces.column("work")[self.rows]
+        names = np.array([self.faces.faces[row].split for row in self.rows])
+        self.split = {split: np.flatnonzero(names == split) for split in facts.SPLITS}
+        for split in ("train", "dev"):
+            known = self.targets("incarnation")[self.split[split]]
+            if not 0 < known.sum() < len(known):
+                raise DataError(
+                    f"The pictures of the {split} split in {self.faces.root} do not hold both "
+                    "incarnations and people. The study needs train and dev: keshin kaokore "
+                    "--download fetches them."
+                )
+        if self.final and not len(self.split["test"]):
+            raise DataError(f"No picture of the test split is in {self.faces.root}.")
+        self.folds = folds_by_work(self.faces)[self.rows]
+
+    def targets(self, question: str) -> IntArray:
+        """(n,)."""
+        return targets(self.faces, question)[self.rows]
+
+    @property
+    def train(self) -> IntArray:
+        """The only rows to learn from or to choose on."""
+        return self.split["train"]
+
+    @property
+    def seen(self) -> IntArray:
+        """Train and dev, for estimates with works kept apart."""
+        return np.concatenate([self.split["train"], self.split["dev"]])
+
+    def scores(
+        self, scores: FloatArray, rows: IntArray, answered: FloatArray | None = None
+    ) -> Scores:
+        """All measures of (n,) scores, border 0, on some rows."""
+        known, given, works = self.targets("incarnation")[rows], scores[rows], self.works[rows]
+        called = np.asarray(given > 0, np.int64)
+        plain = None
+        if answered is not None:
+            nearest = np.asarray(answered[rows] > 0, np.int64)
+            plain = c.figure(c.recall(known, nearest, 2), works, chance=0.5)
+        return Scores(
+            area=c.figure(c.area(known, given), works, chance=0.5),
+            precision=c.figure(c.precision(known, given), works, chance=float(known.mean())),
+            balanced=c.figure(c.recall(known, called, 2), works, chance=0.5),
+            within=c.within(known, given, works)[0],
+            as_answered=plain,
+        )
+
+    def plain(self, question: str, logits: FloatArray, rows: IntArray) -> Plain:
+        """Accuracy and balanced accuracy of (n, k) logits on some rows."""
+        known, works = self.targets(question)[rows], self.works[rows]
+        said, classes = logits[rows].argmax(axis=1), logits.shape[1]
+        majority = np.bincount(known).max() / len(known)
+        return Plain(
+            accuracy=c.figure(c.share(known == said), works, chance=float(majority)),
+            balanced=c.figure(c.recall(known, said, classes), works, chance=1 / classes),
+        )
+
+
+@dataclass
+class Found:
+    """A method of the study and its scores, of which recalls and mistakes are made."""
+
+    method: Method
+    apart: FloatArray
+    """(n,) each face by what has not seen its work; border 0."""
+
+
+def compare(
+    material: Material,
+    key: str,
+    official: FloatArray,
+    kept_apart: FloatArray | None,
+    *,
+    answered: FloatArray | None = None,
+    detail: str = "",
+) -> Found:
+    """A method from its (n,) scores of both kinds."""
+    test = material.split["test"] if material.final else None
+    method = Method(
+        key=key,
+        dev=material.scores(official, material.split["dev"], answered),
+        apart=None if kept_apart is None else material.scores(kept_apart, material.seen),
+        test=None if test is None else material.scores(official, test, answered),
+        test_apart=None
+        if test is None or kept_apart is None
+        else material.scores(kept_apart, test),
+        detail=detail,
+    )
+    return Found(method, official if kept_apart is None else kept_apart)
+
+
+def learnt(material: Material, key: str, answer: Answer) -> Found:
+    """A method that learns from train. Classes weigh alike in what it learns, so its border is
+    0."""
+    material.say(f"{key}: learning")
+    every = np.arange(len(material.rows))
+    official = margins(answer(material.train, every))
+    kept = margins(apart(answer, 2, material.folds, material.train))
+    strengths = getattr(answer, "strengths", ())
+    detail = f"C = {', '.join(f'{s:g}' for s in strengths)}" if strengths else ""
+    return compare(material, key, official, kept, detail=detail)
+
+
+@dataclass
+class Asked:
+    """Zero-shot answers in one language."""
+
+    found: Found
+    prompts: list[Prompt]
+    chosen: tuple[str, ...]
+    """What each fold chose, then what all of train chose."""
+
+
+def zero_shot(material: Material, language: str) -> Asked:
+    """All prompts of a language, the choice on train, and what that choice is worth."""
+    material.say(f"zero-shot, {language}")
+    known, train, dev = material.targets("incarnation"), material.train, material.split["dev"]
+    ways = candidates("incarnation", language)
+    answers = [ask(material.encoder, way, material.vectors) for way in ways]
+    best = choose(known[train], [logits[train] for logits in answers])
+    outer = nested(known, answers, material.folds, train)
+    margin = margins(answers[best])
+    official = Threshold.fit(known[train], margin[train])(margin)
+    found = compare(
+        material,
+        f"zero_shot_{language}",
+        official,
+        outer.scores,
+        answered=margin,
+        detail=ways[best].name,
+    )
+    prompts = [
+        Prompt(
+            language=language,
+            words=way.words.name,
+            templates=way.templates.name,
+            train=criterion(known[train], logits[train]),
+            dev=criterion(known[dev], logits[dev]),
+            chosen=number == best,
+        )
+        for number, (way, logits) in enumerate(zip(ways, answers, strict=True))
+    ]
+    names = tuple(ways[number].name for number in (*outer.chosen, best))
+    return Asked(found, prompts, names)
+
+
+def plain_prompt(material: Material, language: str) -> Found:
+    """The data set's own words in the default template: nothing was chosen."""
+    way = candidates("incarnation", language)[0]
+    margin = margins(ask(material.encoder, way, material.vectors))
+    return compare(material, f"plain_{language}", margin, margin, answered=margin, detail=way.name)
+
+
+def gain(material: Material, method: Found, other: Found) -> c.Figure:
+    """How much more area a method has than another on unseen works."""
+    rows = material.seen
+    known = material.targets("incarnation")[rows]
+    return c.difference(
+        c.area(known, method.apart[rows]), c.area(known, other.apart[rows]), material.works[rows]
+    )
+
+
+def constant(material: Material) -> Found:
+    """Always "person"."""
+    scores = np.full(len(material.rows), -1.0)
+    return compare(material, "majority", scores, scores)
+
+
+def learn_all(material: Material, features: Mapping[str, FloatArray]) -> list[Found]:
+    """The title alone, and a linear probe on each kind of features ("probe", "resnet50", ...)."""
+    known = material.targets("incarnation")
+    found = [learnt(material, "title", title_only(known, material.works))]
+    for key, vectors in features.items():
+        answer = Probe("incarnation", vectors, known, material.works)
+        found.append(learnt(material, key, answer))
+    return found
+
+
+def few_shot(material: Material, draws: int = 20) -> list[Shots]:
+    """The probe after 1 to 16 examples a class: on dev, and within works that it has not seen."""
+    material.say("few examples")
+    known, train, dev = material.targets("incarnation"), material.train, material.split["dev"]
+    rows = []
+    for shots in SHOTS:
+        official = few_examples(material.vectors, known, train, dev, shots=shots, draws=draws)
+        areas = [float(c.area(known[dev], s)(np.ones((1, len(dev))))[0]) for s in official]
+        withins: list[list[float]] = [[] for _ in range(draws)]
+        for fold in range(int(material.folds.max()) + 1):
+            learn = train[material.folds[train] != fold]
+            asked = material.seen[material.folds[material.seen] == fold]
+            held = few_examples(material.vectors, known, learn, asked, shots=shots, draws=draws)
+            for draw, scores in enumerate(held):
+                of_works = c.within(known[asked], scores, material.works[asked], draws=1)[1]
+                withins[draw] += of_works.values()
+        means = [float(np.mean(values)) for values in withins]
+        rows.append(
+            Shots(
+                shots=shots,
+                dev=float(np.mean(areas)),
+                dev_low=float(np.percentile(areas, 2.5)),
+                dev_high=float(np.percentile(areas, 97.5)),
+                within=float(np.mean(means)),
+                within_low=float(np.percentile(means, 2.5)),
+                within_high=float(np.percentile(means, 97.5)),
+            )
+        )
+    return rows
+
+
+def other_question(
+    material: Material,
+    question: str,
+    features: Mapping[str, FloatArray],
+    finetuned: Finetuned | None = None,
+) -> tuple[Row, ...]:
+    """Status or gender: the majority, zero-shot in both languages, probes, the fine-tuned model."""
+    material.say(question)
+    known, classes = material.targets(question), facts.CLASSES[question]
+    most = np.bincount(known[material.train]).argmax()
+    rows = [_row(material, question, "majority", np.eye(len(classes))[np.full(len(known), most)])]
+    for language in LANGUAGES:
+        ways = candidates(question, language)
+        answers = [ask(material.encoder, way, material.vectors) for way in ways]
+        best = choose(known[material.train], [a[material.train] for a in answers])
+        outer = nested(known, answers, material.folds, material.train).scores
+        if outer.ndim == 1:
+            outer = np.stack([-outer, outer], axis=1)
+        name, key = ways[best].name, f"zero_shot_{language}"
+        rows.append(_row(material, question, key, answers[best], outer, name))
+    every = np.arange(len(known))
+    for key, vectors in features.items():
+        answer = Probe(question, vectors, known, material.works)
+        official = answer(material.train, every)
+        kept = apart(answer, len(classes), material.folds, material.train)
+        rows.append(_row(material, question, key, official, kept))
+    if finetuned is not None:
+        rows.append(_row(material, question, "finetuned", *finetuned.logits(material, question)))
+    return tuple(rows)
+
+
+def _row(
+    material: Material,
+    question: str,
+    key: str,
+    official: FloatArray,
+    kept: FloatArray | None = None,
+    detail: str = "",
+) -> Row:
+    known, dev = material.targets(question), material.split["dev"]
+    said = official[dev].argmax(axis=1)
+    recalls = {
+        name: float((said[known[dev] == number] == number).mean())
+        for number, name in enumerate(facts.CLASSES[question])
+        if (known[dev] == number).any()
+    }
+    test = material.split["test"] if material.final else None
+    return Row(
+        key=key,
+        dev=material.plain(question, official, dev),
+        apart=None if kept is None else material.plain(question, kept, material.seen),
+        test=None if test is None else material.plain(question, official, test),
+        recalls=recalls,
+        detail=detail,
+    )
