@@ -18,9 +18,9 @@ FAILED = 1
 COLOURS = {"good": "green", "note": "blue", "warning": "yellow", "bad": "red"}
 
 
-@click.group(short_help="Look at image-text pairs before training, and write them as shards.")
+@click.group(short_help="Check image-text pairs before training; write them as shards.")
 def data() -> None:
-    """Look at image-text pairs before training, and write them as shards.
+    """Check image-text pairs before training; write them as shards.
 
     \b
     Examples:

@@ -44,7 +44,7 @@ COMMANDS = {
     "cache": ("keshin.cli.cache:cache", "Show or clear what keshin keeps on disk."),
     "data": (
         "keshin.cli.data:data",
-        "Look at image-text pairs before training, and write them as shards.",
+        "Check image-text pairs before training; write them as shards.",
     ),
     "train": (
         "keshin.cli.train:train",
