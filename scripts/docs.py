@@ -163,6 +163,46 @@ def folders(content: dict[str, Any]) -> str:
     )
 
 
+def training(content: dict[str, Any]) -> str:
+    """Steps of keshin and of open_clip."""
+    rows = [
+        [
+            f"{row['shape']}, {row['batch']} pairs",
+            f"in parts of {row['micro_batch']}" if row["micro_batch"] else "at once",
+            f"{100 * row['patch_dropout']:.0f} %",
+            *(f"{row['seconds'][name]:.2f} s" for name in ENGINES[:2]),
+            f"{row['ratio']:.2f} x",
+        ]
+        for row in content["works"].values()
+    ]
+    return table(["step", "towers", "patches left out", *ENGINES[:2], "ratio"], rows)
+
+
+def losses(content: dict[str, Any]) -> str:
+    """Memory above the features, and time, of the loss with its gradients."""
+    rows = [
+        [
+            f"{int(batch):,}",
+            how,
+            f"{row['bytes'] / 1e6:.0f} MB",
+            f"{100 * row['bytes'] / (4 * int(batch) ** 2):.1f} %",
+            f"{row['seconds']:.0f} s",
+        ]
+        for batch, ways in content["rows"].items()
+        for how, row in ways.items()
+    ]
+    return table(["pairs", "loss", "memory", "of the dense logits", "time"], rows)
+
+
+def installation(content: dict[str, Any]) -> str:
+    """Bytes to fetch and on the disk, for inference."""
+    sizes = content["installed"]
+    rows = [[name, f"{size / 1e6:.0f} MB"] for name, size in sizes.items()]
+    rows += [["keshin, download", f"{content['download'] / 1e6:.0f} MB"]]
+    rows += [["open_clip with CUDA, download", f"{content['download_of_peer'] / 1e6:.0f} MB"]]
+    return table(["what", "size"], rows)
+
+
 def ratios(bars: list[tuple[str, float]]) -> str:
     """A bar chart of speed-ups, drawn by what shows the Markdown."""
     names = ", ".join(f'"{name}"' for name, _ in bars)
@@ -211,6 +251,15 @@ def performance_page() -> str:
     if "first_answer" in found:
         parts += ["## From command to first answer\n"]
         parts += ["`python benchmarks/first_answer.py`.\n", first_answer(found["first_answer"])]
+    if "training_speed" in found:
+        parts += ["## A training step\n"]
+        parts += ["`python benchmarks/training_speed.py`.\n", training(found["training_speed"])]
+    if "loss_memory" in found:
+        parts += ["## Memory of the loss\n"]
+        parts += ["`python benchmarks/loss_memory.py`.\n", losses(found["loss_memory"])]
+    if "install_size" in found:
+        parts += ["## What an installation takes\n"]
+        parts += ["`python benchmarks/install_size.py`.\n", installation(found["install_size"])]
     return "\n".join([*parts[:3], ratios(bars), *parts[3:]] if bars else parts)
 
 
