@@ -60,6 +60,15 @@ def score_bounds(value: float, count: float, quantile: float = NORMAL) -> tuple[
     return min(max(0.0, centre - half), value), max(min(1.0, centre + half), value)
 
 
+def share_bounds(share: float, count: float) -> tuple[float, float]:
+    """The same, and (0, 1) where there is nothing to judge by.
+
+    The share may be a mean over several people's answers to each picture. The interval is then as
+    wide as if all gave the same answers, which errs to the safe side.
+    """
+    return score_bounds(share, count) if count else (0.0, 1.0)
+
+
 def effective_bounds(
     value: float, variance: float, perfect: float, degrees: float, misses: float = math.inf
 ) -> tuple[float, float]:

@@ -6,8 +6,9 @@ import pytest
 from keshin.evaluate.human.agreement import agreement, fleiss, krippendorff
 from keshin.evaluate.human.difficulty import change, class_rows, correlation
 from keshin.evaluate.human.model_answers import ModelAnswers
-from keshin.evaluate.human.scoring import TIE, Table, _Means, compare, score, share_bounds, votes
+from keshin.evaluate.human.scoring import TIE, Table, _Means, compare, score, votes
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED
+from keshin.evaluate.intervals import share_bounds
 
 X, NO = DONT_KNOW, UNANSWERED
 # Three classes with 3, 2 and 1 pictures, three people.

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from keshin.evaluate.intervals import share_bounds
 from keshin.evaluate.weaknesses import scoring
 from keshin.evaluate.weaknesses.questions import Choice
 from keshin.evaluate.weaknesses.scenes import Scene
@@ -23,13 +24,13 @@ NOWHERE = Scene((255, 255, 255))
 )
 def test_wilson_as_newcombe_prints_it(right, count, low, high):
     """Newcombe 1998, Statistics in Medicine 17, 857-872, table I, method 3."""
-    assert scoring.wilson(right / count, count) == pytest.approx((low, high), abs=6e-5)
+    assert share_bounds(right / count, count) == pytest.approx((low, high), abs=6e-5)
 
 
 def test_wilson_at_the_ends():
-    assert scoring.wilson(0.0, 0) == (0, 1)
-    assert scoring.wilson(1.0, 40)[1] == 1
-    assert 0.9 < scoring.wilson(1.0, 40)[0] < 1
+    assert share_bounds(0.0, 0) == (0, 1)
+    assert share_bounds(1.0, 40)[1] == 1
+    assert 0.9 < share_bounds(1.0, 40)[0] < 1
 
 
 def test_a_pair_counted_as_one_is_never_too_sure():

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from keshin.errors import require
 from keshin.evaluate.human.model_answers import ModelAnswers
-from keshin.evaluate.human.scoring import Table, share_bounds, votes
+from keshin.evaluate.human.scoring import Table, votes
 from keshin.evaluate.human.sitting import DONT_KNOW
-from keshin.evaluate.intervals import NORMAL
+from keshin.evaluate.intervals import NORMAL, share_bounds
 
 IntArray = npt.NDArray[np.int64]
 FEWEST_CLASSES = 5

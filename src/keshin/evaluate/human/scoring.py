@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError, require
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED, Sitting
-from keshin.evaluate.intervals import score_bounds
+from keshin.evaluate.intervals import share_bounds
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -192,15 +192,6 @@ def compare(table: Table, model: IntArray) -> Difference:
     else:
         verdict = "the model is better" if value > 0 else "the people are better"
     return Difference(value, float(low), float(high), p, only_model, only_people, verdict)
-
-
-def share_bounds(share: float, count: float) -> tuple[float, float]:
-    """Wilson's 95 % bounds of a share of ``count`` pictures; (0, 1) for none of them.
-
-    The share may be a mean over several people's answers to each picture. The interval is then as
-    wide as if all gave the same answers, which errs to the safe side.
-    """
-    return score_bounds(share, count) if count > 0 else (0.0, 1.0)
 
 
 class _Means:

@@ -7,18 +7,17 @@ that he fetched from the holders.
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keshin.core.pictures import open_picture, to_rgb
-from keshin.errors import PictureError, require
+from keshin.errors import require
 from keshin.evaluate.kaokore.answer import answer, best_zero_shot, words_of
 from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.drawn import few_curve, method_bars
 from keshin.evaluate.kaokore.results import Mistake, Study
+from keshin.evaluate.shown import thumbnail
 from keshin.facts import kaokore as facts
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -123,14 +122,7 @@ def _gallery(study: Study, key: str, missed: bool, root: Path | None) -> list[tu
 
 
 def _thumbnail(path: Path) -> str:
-    try:
-        image = to_rgb(open_picture(path))
-    except PictureError:
-        return ""
-    image.thumbnail((SIDE, SIDE))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=80)
-    return base64.b64encode(stream.getvalue()).decode()
+    return base64.b64encode(thumbnail(path, SIDE)).decode()
 
 
 def _rich(text: str, markupsafe: Any) -> Any:

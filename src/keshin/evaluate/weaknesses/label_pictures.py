@@ -18,10 +18,10 @@ from keshin.classify import Labels
 from keshin.classify.weights import class_weights
 from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
+from keshin.evaluate.intervals import share_bounds
 from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.readers import read_folder
 from keshin.evaluate.weaknesses.results import Figure
-from keshin.evaluate.weaknesses.scoring import wilson
 
 CHANCE = 0.5
 Progress = Callable[[str, int, int], None]
@@ -55,7 +55,7 @@ class Seen:
 
     def _intervals(self) -> tuple[Matrix, Matrix, Matrix]:
         """(k, k) values and both ends."""
-        bounds = np.vectorize(wilson)(self.recalls, self.counts[:, None])
+        bounds = np.vectorize(share_bounds)(self.recalls, self.counts[:, None])
         down, up = self.recalls - bounds[0], bounds[1] - self.recalls
         value = (self.recalls + self.recalls.T) / 2
         return value, value - np.hypot(down, down.T) / 2, value + np.hypot(up, up.T) / 2

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keshin.evaluate.intervals import score_bounds
+from keshin.evaluate.intervals import share_bounds
 from keshin.evaluate.uncertainty import bootstrap, mcnemar
 from keshin.evaluate.weaknesses.questions import Choice, Pair, Scores
 from keshin.evaluate.weaknesses.results import Figure, Level
@@ -21,15 +21,10 @@ from keshin.evaluate.weaknesses.results import Figure, Level
 Flags = npt.NDArray[np.bool_]
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of ``count``; (0, 1) if there are none."""
-    return score_bounds(share, count) if count else (0.0, 1.0)
-
-
 def share(name: str, values: npt.NDArray[np.floating] | Flags, chance: float) -> Figure:
     """The mean of (n,) values between 0 and 1, each of its own picture or pair."""
     mean = float(np.mean(values)) if len(values) else 0.0
-    return Figure(name, mean, *wilson(mean, len(values)), chance, len(values))
+    return Figure(name, mean, *share_bounds(mean, len(values)), chance, len(values))
 
 
 def difference(name: str, one: Flags, other: Flags) -> Figure:
