@@ -60,13 +60,12 @@ def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
 def _gradients(run: Run, batch: Batch) -> dict[str, float]:
     """Add the gradients of one batch to the parameters; the named losses."""
     recipe, world = run.recipe, run.world
-    good = int(world.sum(torch.tensor(len(batch.texts), device=run.device)))
-    if not good:
+    rows, targets = match(batch.drawn, batch.listed, recipe.loss.positives, world, run.device)
+    if not any(targets.counts):
         raise DataError(
             f"Step {run.state.step}: none of its {recipe.optim.batch_size} pairs could be used. "
             f"{run.output / skipped(world.rank)} says why, for each."
         )
-    rows, targets = match(batch.drawn, batch.listed, recipe.loss.positives, world, run.device)
     texts = [batch.texts[row] for row in rows]
     seen, concepts = _draw_concepts(run, batch)
     passes = Passes(
