@@ -119,7 +119,8 @@ def _draw_concepts(run: Run, batch: Batch) -> tuple[Tensor | None, list[str]]:
         return None, []
     taught = batch.teacher if batch.teacher is not None else torch.empty(0, concepts.classes)
     seen = concepts.log_probabilities(taught)
-    total = world.sum(torch.cat([seen.exp().sum(dim=0), torch.tensor([float(len(seen))])]))
+    counted = torch.cat([seen.exp().sum(dim=0), torch.tensor([float(len(seen))])])
+    total = world.sum(counted.to(run.device)).cpu()  # GPUs exchange only what lies on them
     if not total[-1]:
         return None, []
     rng = np.random.default_rng((run.recipe.run.seed, 1 << 40, run.state.step))
