@@ -27,7 +27,7 @@ import keshin
 from keshin.classify import Labels
 from keshin.evaluate import Labelled, Opened, open_dataset
 from keshin.evaluate.evaluation import evaluate
-from keshin.evaluate.figures import write_figures
+from keshin.evaluate.reporting.figures import write_figures
 from keshin.evaluate.sources import Choices
 from keshin.facts import datasets as facts
 from keshin.facts import prompts

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from keshin.evaluate.probe import LinearProbe
-from keshin.evaluate.strength import STRENGTHS
+from keshin.evaluate.probes.linear_probe import LinearProbe
+from keshin.evaluate.probes.strength import STRENGTHS
 
 PARTS = {"train": 0.3, "validation": 0.3}
 
@@ -44,7 +44,7 @@ def tiny(path: Path, classes: int, each: int) -> tuple[Any, Any]:
     """Probe features of the embedded model."""
     import keshin
     from keshin.evaluate.features import extract
-    from keshin.evaluate.readers import read_parquet
+    from keshin.evaluate.sets.readers import read_parquet
 
     data = read_parquet(path)
     rows = np.concatenate([np.flatnonzero(data.targets == c)[:each] for c in range(classes)])

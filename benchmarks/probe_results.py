@@ -24,8 +24,8 @@ import pyarrow.parquet as parquet
 import keshin
 from keshin.evaluate import Labelled, accuracy, read_parquet
 from keshin.evaluate.features import extract
-from keshin.evaluate.few_shot import Examples, Text, few_shot
-from keshin.evaluate.probe import LinearProbe
+from keshin.evaluate.probes.few_shot import Examples, Text, few_shot
+from keshin.evaluate.probes.linear_probe import LinearProbe
 from keshin.facts import prompts
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

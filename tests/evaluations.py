@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from keshin.evaluate.confusion import counts
+from keshin.evaluate.reporting.confusion import counts
 from keshin.evaluate.results import (
     Bin,
     Calibration,

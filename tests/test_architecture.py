@@ -14,20 +14,22 @@ import keshin
 
 PACKAGE = Path(keshin.__file__).parent
 INFERENCE = {"errors", "facts", "core", "encode"}
+MEASURED = INFERENCE | {"statistics", "classify", "search"}
 BELOW = {  # layer -> the layers that it may import; imports point downwards only
     "errors": set(),
     "facts": {"errors"},
     "core": {"errors", "facts"},
     "encode": {"errors", "facts", "core"},
-    "classify": INFERENCE,
-    "search": INFERENCE,
-    "api": INFERENCE | {"classify", "search"},
+    "statistics": {"errors"},
+    "classify": INFERENCE | {"statistics"},
+    "search": INFERENCE | {"statistics"},
+    "api": MEASURED,
     "exporting": INFERENCE | {"classify", "api"},
-    "evaluate": INFERENCE | {"classify", "search", "api"},
+    "evaluate": MEASURED | {"api"},
     "train": INFERENCE,
-    "serve": INFERENCE | {"classify", "search", "api", "evaluate"},
-    "cli": INFERENCE | {"exporting", "classify", "search", "api", "evaluate", "train", "serve"},
-    "__init__": INFERENCE | {"exporting", "classify", "search", "api", "evaluate"},
+    "serve": MEASURED | {"api", "evaluate"},
+    "cli": MEASURED | {"exporting", "api", "evaluate", "train", "serve"},
+    "__init__": MEASURED | {"exporting", "api", "evaluate"},
     "__main__": {"cli"},
 }
 HOME = {  # third-party package -> the only places that may import it
@@ -43,10 +45,10 @@ HOME = {  # third-party package -> the only places that may import it
     "huggingface_hub": ("core/hub.py", "core/download.py"),
     "httpx2": ("core/hub.py", "core/download.py", "core/transfer.py", "core/polite.py"),
     "ftfy": ("core/cleaning.py",),
-    "sklearn": ("evaluate/",),
-    "scipy": ("evaluate/",),
-    "h5py": ("evaluate/readers/",),
-    "av": ("evaluate/readers/",),
+    "sklearn": ("evaluate/", "statistics/"),
+    "scipy": ("evaluate/", "statistics/"),
+    "h5py": ("evaluate/sets/readers/",),
+    "av": ("evaluate/sets/readers/",),
     "threadpoolctl": ("evaluate/",),
     "markupsafe": ("evaluate/",),
     "starlette": ("serve/",),

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keshin.errors import DataError
-from keshin.evaluate import unpack as unpacking
-from keshin.evaluate.datasets import open_dataset
-from keshin.evaluate.readers import scenes
-from keshin.evaluate.readers.arrays import idx
-from keshin.evaluate.readers.plain_pickle import read_plain_pickle
-from keshin.evaluate.unpack import unpack
+from keshin.evaluate.sets import unpack as unpacking
+from keshin.evaluate.sets.datasets import open_dataset
+from keshin.evaluate.sets.readers import scenes
+from keshin.evaluate.sets.readers.arrays import idx
+from keshin.evaluate.sets.readers.plain_pickle import read_plain_pickle
+from keshin.evaluate.sets.unpack import unpack
 from miniatures import CIFAR10, MINIATURES, cifar_rows, idx_bytes, write
 
 

@@ -126,7 +126,9 @@ def test_several_classes_a_picture(model, folder):
     assert all(c.low <= c.value <= c.high for c in found.classes)
     assert found.calibration is None
     assert found.confusion == ()
-    assert "<html" in __import__("keshin.evaluate.report", fromlist=["render"]).render(found)
+    assert "<html" in __import__("keshin.evaluate.reporting.report", fromlist=["render"]).render(
+        found
+    )
 
 
 def test_captions_find_pictures(model, folder):
@@ -137,7 +139,7 @@ def test_captions_find_pictures(model, folder):
     assert found.retrieval
     assert len(found.scores) == 6
     assert found.data.pictures == 3
-    from keshin.evaluate.report import render
+    from keshin.evaluate.reporting.report import render
 
     assert "5 captions" in render(found)
 

@@ -16,7 +16,7 @@ from keshin.api import Model
 from keshin.encode.runtime import onnx_encoder
 from keshin.errors import DataError
 from keshin.evaluate.features import extract
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.labelled import Labelled
 from stub_towers import stub_encoder
 
 

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from keshin.errors import DataError
-from keshin.evaluate.readers import CAPTIONS, READERS
+from keshin.evaluate.sets.readers import CAPTIONS, READERS
 from keshin.facts import datasets as facts
 from keshin.facts import paper, prompts
 from keshin.facts.human import paper_table

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keshin.core.pictures import open_picture
-from keshin.evaluate.datasets import open_dataset
+from keshin.evaluate.sets.datasets import open_dataset
 from keshin.facts import datasets as facts
 from keshin.facts.datasets import plain
 from miniatures import MINIATURES, NEEDS

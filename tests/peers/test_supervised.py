@@ -7,7 +7,7 @@ torchvision = pytest.importorskip("torchvision")
 import torch  # noqa: E402
 
 from keshin.core.tensors import write_tensors  # noqa: E402
-from keshin.evaluate.supervised import load_supervised  # noqa: E402
+from keshin.evaluate.probes.supervised import load_supervised  # noqa: E402
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,7 @@ from keshin.classify.templates import Templates
 from keshin.core.pictures import Failure, Picture
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import DataError
-
-NORMAL_95 = 1.959963984540054
+from keshin.statistics.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,5 @@ def _vectors(encoder: Encoder, pictures: Sequence[Picture]) -> tuple[FloatArray,
 
 def _changed(labels: int, differ: npt.NDArray[np.bool_]) -> Changed:
     count, total = int(differ.sum()), len(differ)
-    low, high = wilson(count, total)
-    return Changed(labels, count, count / total, low, high)
-
-
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    share, z2 = count / total, NORMAL_95**2 / total
-    middle = share + z2 / 2
-    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4))
-    low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
-    return (low if count else 0.0), (high if count < total else 1.0)
+    share = wilson(count, total)
+    return Changed(labels, count, share.value, share.low, share.high)

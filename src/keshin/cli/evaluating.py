@@ -18,11 +18,11 @@ from keshin.cli.reports import printable
 from keshin.cli.stages import Stages
 from keshin.errors import DataError, KeshinError
 from keshin.evaluate.evaluation import evaluate, same_question
-from keshin.evaluate.report import write_page, write_report
+from keshin.evaluate.reporting.report import write_page, write_report
+from keshin.evaluate.reporting.tables import as_csv, as_table
+from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import Evaluation, read_evaluation
 from keshin.evaluate.sources import Choices, captioned, open_pictures
-from keshin.evaluate.tables import as_csv, as_table
-from keshin.evaluate.words import words_of
 from keshin.facts import prompts
 
 EVERYTHING = "all"
@@ -160,7 +160,7 @@ def _sources(asked: Asked) -> list[str]:
         )
     if EVERYTHING not in asked.sources:
         return list(asked.sources)
-    from keshin.evaluate.catalogue import catalogue
+    from keshin.evaluate.sets.catalogue import catalogue
 
     rows = catalogue(asked.data_dir)
     here = [row.key for row in rows if asked.split.partition(":")[0] in row.here]
@@ -176,7 +176,7 @@ def _sources(asked: Asked) -> list[str]:
 def _choices(asked: Asked) -> Choices:
     baseline = None
     if asked.resnet50:
-        from keshin.evaluate.supervised import load_supervised
+        from keshin.evaluate.probes.supervised import load_supervised
 
         baseline = load_supervised(asked.resnet50, threads=asked.threads)
     return Choices(
@@ -244,7 +244,7 @@ def _warn(one: Evaluation) -> None:
 
 
 def _figures(found: Sequence[Evaluation], asked: Asked) -> None:
-    from keshin.evaluate.figures import write_figures
+    from keshin.evaluate.reporting.figures import write_figures
 
     folder = asked.figures
     if folder is None:

@@ -169,7 +169,7 @@ def _say() -> Callable[[str], None]:
 def _supervised(path: Path) -> Look:
     """Features of a supervised ResNet-50 in torchvision's or timm's layout."""
     from keshin.evaluate.features import extract
-    from keshin.evaluate.supervised import load_supervised
+    from keshin.evaluate.probes.supervised import load_supervised
 
     network = load_supervised(path)
     return lambda faces, rows: extract(network, [faces.path(row) for row in rows]).vectors

@@ -14,11 +14,11 @@ import msgspec
 from keshin.cli.reports import print_rows
 from keshin.cli.stages import Stages
 from keshin.errors import DataError
-from keshin.evaluate.catalogue import catalogue
+from keshin.evaluate.sets.catalogue import catalogue
 from keshin.facts import datasets as facts
 
 if TYPE_CHECKING:
-    from keshin.evaluate.catalogue import Row
+    from keshin.evaluate.sets.catalogue import Row
 
 
 def print_datasets(data_dir: Path | None, form: str, only: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ def print_datasets(data_dir: Path | None, form: str, only: Sequence[str]) -> Non
 def fetch_datasets(sources: Sequence[str], data_dir: Path | None, splits: Sequence[str]) -> None:
     """Fetch what is not here of those of the sources that are known data sets. Raises
     ``DataError`` and ``DownloadError``."""
-    from keshin.evaluate.fetch import fetch_dataset
+    from keshin.evaluate.sets.fetch import fetch_dataset
 
     for source in sources:
         dataset = facts.find(source)

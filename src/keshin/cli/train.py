@@ -73,7 +73,7 @@ class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are rea
     """A validator: accuracy on one labelled table, for one ``[[validate]]`` part."""
 
     def __init__(self, part: Validation) -> None:
-        from keshin.evaluate.readers import read_parquet
+        from keshin.evaluate.sets.readers import read_parquet
 
         self.part = part
         self.data = read_parquet(

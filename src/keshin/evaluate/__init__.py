@@ -9,13 +9,20 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from keshin.evaluate.captioned import Captioned
-from keshin.evaluate.datasets import Opened, open_captioned, open_dataset
-from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.metrics import METRICS, Measure, accuracy, balanced_accuracy, measure, ranking
-from keshin.evaluate.readers import read_folder, read_parquet
 from keshin.evaluate.results import Evaluation, read_evaluation
+from keshin.evaluate.sets.captioned import Captioned
+from keshin.evaluate.sets.datasets import Opened, open_captioned, open_dataset
+from keshin.evaluate.sets.labelled import Labelled
+from keshin.evaluate.sets.readers import read_folder, read_parquet
 from keshin.evaluate.zero_shot import Answers, answer
+from keshin.statistics.metrics import (
+    METRICS,
+    Measure,
+    accuracy,
+    balanced_accuracy,
+    measure,
+    ranking,
+)
 
 __all__ = [
     "METRICS",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from keshin.evaluate import confusion
-from keshin.evaluate.intervals import wilson
-from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.metrics import METRICS, Measure, measure
+from keshin.evaluate.reporting import confusion
+from keshin.evaluate.reporting.shown import chosen, name_of_row, show
 from keshin.evaluate.results import ClassScore, PictureAnswers, Score, Shown
-from keshin.evaluate.shown import chosen, name_of_row, show
+from keshin.evaluate.sets.labelled import Labelled
 from keshin.evaluate.zero_shot import Answers, log_shares
+from keshin.statistics.intervals import wilson
+from keshin.statistics.metrics import METRICS, Measure, measure
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]

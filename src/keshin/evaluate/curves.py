@@ -11,13 +11,13 @@ from keshin.api import Model
 from keshin.encode.encoder import FloatArray
 from keshin.evaluate.assess import Judged
 from keshin.evaluate.features import extract
-from keshin.evaluate.labelled import IntArray, Labelled
 from keshin.evaluate.probing import Training, halves
 from keshin.evaluate.results import CurvePoint, FewShot
+from keshin.evaluate.sets.labelled import IntArray, Labelled
 from keshin.evaluate.zero_shot import log_shares
 
 if TYPE_CHECKING:
-    from keshin.evaluate.few_shot_curve import Curve
+    from keshin.evaluate.probes.few_shot_curve import Curve
 
 DRAWS, FEWEST, WORK = 20, 3, 1000
 """Draws of each size: of many classes fewer, ``WORK / classes``, as each fit takes longer then and
@@ -40,7 +40,7 @@ def few_shot_curves(
 
     Without a training split, examples come from one half of the pictures; the other is measured.
     """
-    from keshin.evaluate.few_shot import Examples, Text, few_shot
+    from keshin.evaluate.probes.few_shot import Examples, Text, few_shot
 
     data = judged.answers.data
     draws = max(FEWEST, min(DRAWS, WORK // len(data.names)))

@@ -13,15 +13,16 @@ import numpy as np
 from keshin.api import Model, load
 from keshin.classify import Classifier
 from keshin.errors import DataError
-from keshin.evaluate import assess, confusion, trust
-from keshin.evaluate.captioned import Captioned
+from keshin.evaluate import assess, trust
 from keshin.evaluate.curves import few_shot_curves
-from keshin.evaluate.datasets import Opened
 from keshin.evaluate.probing import difference, probe
 from keshin.evaluate.provenance import data_facts, digest, failed, model_facts, run_facts, versions
+from keshin.evaluate.reporting import confusion
+from keshin.evaluate.reporting.shown import names_below
 from keshin.evaluate.results import Evaluation, Prompts
 from keshin.evaluate.retrieving import evaluate_retrieval
-from keshin.evaluate.shown import names_below
+from keshin.evaluate.sets.captioned import Captioned
+from keshin.evaluate.sets.datasets import Opened
 from keshin.evaluate.sources import (
     Choices,
     Pictures,
@@ -32,8 +33,8 @@ from keshin.evaluate.sources import (
     told,
     training_pictures,
 )
-from keshin.evaluate.uncertainty import compare
 from keshin.evaluate.zero_shot import answer
+from keshin.statistics.uncertainty import compare
 
 SHOWN = 10
 """Pictures of each kind in the report."""

@@ -17,7 +17,7 @@ from keshin.encode.encoder import Encoder, FloatArray
 from keshin.encode.picture_encoder import Kind, PictureEncoder
 from keshin.encode.pipeline import PictureItem
 from keshin.errors import DataError
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.labelled import Labelled
 
 Progress = Callable[[Counts], None]
 Source = Model | Encoder | PictureEncoder
@@ -51,7 +51,7 @@ def extract(
 
     Arguments:
         source: a model, its encoder, or a network that knows pictures only
-            (``keshin.evaluate.supervised``), whose features are of one kind.
+            (``keshin.evaluate.probes.supervised``), whose features are of one kind.
         data: n pictures: files, bytes of files, arrays (h, w, 3), Pillow images.
         kind: ``joint``: (n, d) of unit length; ``probe``: before the projection, as the tower gives
             them (paper, appendix A.3).

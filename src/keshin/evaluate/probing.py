@@ -15,10 +15,10 @@ import numpy.typing as npt
 from keshin.errors import DataError
 from keshin.evaluate.assess import Judged, score
 from keshin.evaluate.features import Progress, Source, extract
-from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.metrics import measure
 from keshin.evaluate.results import Difference, ProbeResult, Score
-from keshin.evaluate.uncertainty import Comparison, compare
+from keshin.evaluate.sets.labelled import Labelled
+from keshin.statistics.metrics import measure
+from keshin.statistics.uncertainty import Comparison, compare
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -137,7 +137,7 @@ def _fitted(
     seed: int,
 ) -> tuple[FloatArray, float]:
     """(n, k) scores over all classes, those that the probe never saw last; the strength."""
-    from keshin.evaluate.probe import LinearProbe
+    from keshin.evaluate.probes.linear_probe import LinearProbe
 
     found = LinearProbe(metric=metric, random_state=seed).fit(vectors, targets)
     given = np.asarray(found.decision_function(asked), np.float64)

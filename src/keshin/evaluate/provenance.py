@@ -18,10 +18,10 @@ from PIL import Image
 from keshin import __version__
 from keshin.api import Model
 from keshin.core.pictures import Failure, Picture
-from keshin.evaluate.datasets import Opened
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.reporting.shown import name_of_row
 from keshin.evaluate.results import DataFacts, Failed, ModelFacts, RunFacts
-from keshin.evaluate.shown import name_of_row
+from keshin.evaluate.sets.datasets import Opened
+from keshin.evaluate.sets.labelled import Labelled
 
 AT_ONCE = 64
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "scikit-learn")

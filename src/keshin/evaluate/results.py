@@ -291,13 +291,13 @@ class Evaluation(msgspec.Struct, kw_only=True):
 
     def to_csv(self) -> str:
         """All numbers, one a line, under a header."""
-        from keshin.evaluate.tables import as_csv
+        from keshin.evaluate.reporting.tables import as_csv
 
         return as_csv([self])
 
     def table(self) -> str:
         """The main numbers as a table in plain text."""
-        from keshin.evaluate.tables import as_table
+        from keshin.evaluate.reporting.tables import as_table
 
         return as_table([self])
 
@@ -306,7 +306,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
 
         Arguments: ``language``: "en" or "ja". Returns the path.
         """
-        from keshin.evaluate.report import write_report
+        from keshin.evaluate.reporting.report import write_report
 
         return write_report(self, Path(path), language=language)
 

@@ -10,15 +10,15 @@ import numpy as np
 from keshin.api import Model
 from keshin.errors import DataError
 from keshin.evaluate.assess import score
-from keshin.evaluate.captioned import Captioned
-from keshin.evaluate.datasets import open_captioned
 from keshin.evaluate.features import extract
-from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.provenance import digest, failed, model_facts, run_facts
 from keshin.evaluate.results import DataFacts, Evaluation, Prompts
-from keshin.evaluate.retrieval import retrieval
+from keshin.evaluate.sets.captioned import Captioned
+from keshin.evaluate.sets.datasets import open_captioned
+from keshin.evaluate.sets.labelled import Labelled
 from keshin.evaluate.sources import Choices, Watch, told
 from keshin.facts.datasets import Dataset
+from keshin.statistics.retrieval import retrieval
 
 TEMPLATE = "{}"
 

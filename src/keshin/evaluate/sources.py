@@ -13,10 +13,10 @@ import numpy as np
 from keshin.classify import Labels, Templates, make_labels
 from keshin.encode.embedded import Counts
 from keshin.errors import DataError
-from keshin.evaluate.datasets import Opened, missing, open_dataset
 from keshin.evaluate.features import Progress, Source
-from keshin.evaluate.labelled import Labelled
 from keshin.evaluate.probing import Training
+from keshin.evaluate.sets.datasets import Opened, missing, open_dataset
+from keshin.evaluate.sets.labelled import Labelled
 from keshin.facts import datasets as facts
 
 Pictures: TypeAlias = str | os.PathLike[str] | Labelled | Opened
@@ -42,7 +42,7 @@ class Choices:
     probe: bool = False
     few_shot: bool = False
     baseline: Source | None = None
-    """ImageNet's ResNet-50 (``keshin.evaluate.supervised``), to be compared with."""
+    """ImageNet's ResNet-50 (``keshin.evaluate.probes.supervised``), to be compared with."""
     cache: bool = True
     seed: int = 0
     data_dir: Path | None = None

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from keshin.errors import DataError
 from keshin.evaluate.assess import Judged
-from keshin.evaluate.calibration import ece, fit_temperature, reliability, softmax, split
-from keshin.evaluate.class_order import check_order
-from keshin.evaluate.declining import risk_coverage
 from keshin.evaluate.results import Bin, Calibration, OrderAlarm, RiskPoint
+from keshin.statistics.calibration import ece, fit_temperature, reliability, softmax, split
+from keshin.statistics.class_order import check_order
+from keshin.statistics.declining import risk_coverage
 
 POINTS = 100
 """Of the risk-coverage curve in a report."""

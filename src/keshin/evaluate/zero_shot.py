@@ -11,7 +11,7 @@ from keshin.classify import Classifier
 from keshin.core.pictures import Failure
 from keshin.encode.encoder import FloatArray
 from keshin.evaluate.features import Progress, extract
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.labelled import Labelled
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The data sets that keshin knows (``datasets.toml``): the paper's 27, then others.
 
 What a row says is checked against the paper's Table 9 by a test. Nothing here touches the disk
-beside the package's own tables; ``keshin.evaluate.datasets`` opens what a row describes.
+beside the package's own tables; ``keshin.evaluate.sets.datasets`` opens what a row describes.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     source: str
     licence: str
     reader: str
-    """A key of ``keshin.evaluate.readers.READERS``; several, where the first that fits counts."""
+    """A key of ``evaluate.sets.readers.READERS``; several, where the first that fits counts."""
     options: dict[str, Any] = {}
     splits: dict[str, Split]
     folds: Count = 1

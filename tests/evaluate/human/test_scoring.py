@@ -8,7 +8,7 @@ from keshin.evaluate.human.difficulty import change, class_rows, correlation
 from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.scoring import TIE, Table, _Means, compare, score, votes
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED
-from keshin.evaluate.intervals import share_bounds
+from keshin.statistics.intervals import share_bounds
 
 X, NO = DONT_KNOW, UNANSWERED
 # Three classes with 3, 2 and 1 pictures, three people.

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from keshin.evaluate.intervals import share_bounds
 from keshin.evaluate.weaknesses import scoring
 from keshin.evaluate.weaknesses.questions import Choice
 from keshin.evaluate.weaknesses.scenes import Scene
+from keshin.statistics.intervals import share_bounds
 
 NOWHERE = Scene((255, 255, 255))
 

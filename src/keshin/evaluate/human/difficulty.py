@@ -16,7 +16,7 @@ from keshin.errors import require
 from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.scoring import Table, votes
 from keshin.evaluate.human.sitting import DONT_KNOW
-from keshin.evaluate.intervals import NORMAL, share_bounds
+from keshin.statistics.intervals import NORMAL, share_bounds
 
 IntArray = npt.NDArray[np.int64]
 FEWEST_CLASSES = 5

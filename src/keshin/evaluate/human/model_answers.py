@@ -20,7 +20,7 @@ from keshin.core.writing import whole
 from keshin.errors import DataError
 from keshin.evaluate.human.source import Source, digest_of, open_source
 from keshin.evaluate.human.study import Study
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.labelled import Labelled
 
 if TYPE_CHECKING:
     from keshin.api import Model

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError, require
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED, Sitting
-from keshin.evaluate.intervals import share_bounds
+from keshin.statistics.intervals import share_bounds
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ import numpy as np
 from keshin.classify import Labels
 from keshin.core.pictures import Picture
 from keshin.errors import DataError
-from keshin.evaluate.datasets import Opened, missing, open_dataset
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.datasets import Opened, missing, open_dataset
+from keshin.evaluate.sets.labelled import Labelled
 
 TRAIN = "train"
 

@@ -27,7 +27,7 @@ from keshin.core.pictures import Picture, open_picture
 from keshin.core.writing import whole
 from keshin.errors import DataError, PictureError
 from keshin.evaluate.human.source import Source, digest_of
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.labelled import Labelled
 
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")

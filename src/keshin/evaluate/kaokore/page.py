@@ -17,7 +17,7 @@ from keshin.evaluate.kaokore.answer import answer, best_zero_shot, words_of
 from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.drawn import few_curve, method_bars
 from keshin.evaluate.kaokore.results import Mistake, Study
-from keshin.evaluate.shown import thumbnail
+from keshin.evaluate.reporting.shown import thumbnail
 from keshin.facts import kaokore as facts
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")

@@ -9,7 +9,7 @@ import numpy as np
 
 from keshin.errors import DataError
 from keshin.evaluate.kaokore.faces import Faces, IntArray, read_faces
-from keshin.evaluate.labelled import Labelled
+from keshin.evaluate.sets.labelled import Labelled
 from keshin.facts import kaokore as facts
 
 VALIDATION = {"val": "dev"}

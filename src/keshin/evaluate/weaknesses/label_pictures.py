@@ -18,10 +18,10 @@ from keshin.classify import Labels
 from keshin.classify.weights import class_weights
 from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
-from keshin.evaluate.intervals import share_bounds
-from keshin.evaluate.labelled import Labelled
-from keshin.evaluate.readers import read_folder
+from keshin.evaluate.sets.labelled import Labelled
+from keshin.evaluate.sets.readers import read_folder
 from keshin.evaluate.weaknesses.results import Figure
+from keshin.statistics.intervals import share_bounds
 
 CHANCE = 0.5
 Progress = Callable[[str, int, int], None]

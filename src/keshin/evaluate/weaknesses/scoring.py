@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keshin.evaluate.intervals import share_bounds
-from keshin.evaluate.uncertainty import bootstrap, mcnemar
 from keshin.evaluate.weaknesses.questions import Choice, Pair, Scores
 from keshin.evaluate.weaknesses.results import Figure, Level
+from keshin.statistics.intervals import share_bounds
+from keshin.statistics.uncertainty import bootstrap, mcnemar
 
 Flags = npt.NDArray[np.bool_]
 
@@ -30,7 +30,7 @@ def share(name: str, values: npt.NDArray[np.floating] | Flags, chance: float) ->
 def difference(name: str, one: Flags, other: Flags) -> Figure:
     """Share of ``one`` minus share of ``other``, (n,) each, on the same pictures; chance is 0.
 
-    The interval is Tango's, of paired answers (``keshin.evaluate.uncertainty.mcnemar``).
+    The interval is Tango's, of paired answers (``keshin.statistics.uncertainty.mcnemar``).
     """
     if not len(one):
         return Figure(name, 0.0, -1.0, 1.0, 0.0, 0, "difference")

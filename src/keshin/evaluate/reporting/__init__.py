@@ -1,0 +1,1 @@
+"""What people read: words, charts, tables and pages made of results."""

@@ -1,0 +1,1 @@
+"""Data sets: finding, fetching, unpacking and reading them; labelled and captioned pictures."""

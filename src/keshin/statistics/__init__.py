@@ -1,0 +1,1 @@
+"""Metrics, intervals, comparisons, calibration: numbers about answers, which know no pictures."""
