@@ -33,6 +33,7 @@ from keshin.encode.encoder import Encoder, FloatArray
 from keshin.encode.engines import Provider, open_encoder
 from keshin.errors import CheckpointError
 from keshin.facts import releases
+from keshin.search.index import PictureIndex
 
 if TYPE_CHECKING:
     from keshin.encode.embedded import Counts, Embedded
@@ -224,6 +225,36 @@ def load_classifier(
             origin, mode=mode, threads=threads, providers=providers, engine=engine, prepack=prepack
         )
     return saved.join(model.encoder)
+
+
+class Index(PictureIndex):
+    """A folder of pictures that can be searched; ``open`` makes one."""
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        model: Model | str | os.PathLike[str] | None = None,
+        *,
+        index: str | os.PathLike[str] | None = None,
+        rebuild: bool = False,
+        **options: Any,
+    ) -> Index:
+        """The index of a folder, there or to be made by ``update``.
+
+        Arguments: ``model``: default: that of the index, else the embedded one; ``index``: where
+        its files are, default: in the cache folder; ``rebuild``: forget what was there; the others
+        as ``load`` takes them. ``SearchError`` comes later, if the model is not the index's.
+        """
+
+        def choose(known: Mapping[str, str]) -> tuple[Encoder, str]:
+            how = {"mode": known["precision"], "engine": known["engine"]} if known else {}
+            chosen = known.get("origin", DEFAULT_MODEL) if model is None else model
+            if not isinstance(chosen, Model):
+                chosen = load(chosen, **(how if model is None else {}) | options)
+            return chosen.encoder, chosen.origin
+
+        return cls(Path(folder), Path(index) if index else None, choose, rebuild=rebuild)
 
 
 def embedded_models() -> tuple[str, ...]:

@@ -1,4 +1,10 @@
 """Search in folders of pictures: by text, by picture, by both; copies and near copies.
 
-An index is a folder of plain files (``layout`` says which); ``index`` joins the parts.
+An index is a folder of plain files: ``table`` and ``rows`` say which. ``update`` brings it up to
+date, ``scan`` finds the best rows, ``relevance`` says how likely they are there by chance.
 """
+
+from keshin.search.index import Found, Hit, PictureIndex
+from keshin.search.update import Changes
+
+__all__ = ["Changes", "Found", "Hit", "PictureIndex"]

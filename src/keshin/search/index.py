@@ -7,27 +7,29 @@ pictures. Another one is refused, since its vectors say something else with the 
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from keshin.core.kept import EMBEDDINGS
+from keshin.core.kept import EMBEDDINGS, INDEXES
 from keshin.core.pictures import Picture
 from keshin.encode.embedded import Embedded, Known, embed
 from keshin.encode.embeddings import facts_of, open_store
 from keshin.encode.encoder import Encoder
 from keshin.errors import SearchError
 from keshin.search import query as queries
-from keshin.search.background import background_vectors
+from keshin.search.background import background_vectors, language_of
 from keshin.search.lock import writing
 from keshin.search.relevance import SAMPLE, Chance, chance
 from keshin.search.rows import Floats, Ints, Rows, open_rows, sampled
 from keshin.search.scan import best
-from keshin.search.table import Shown, State, Table, open_table
+from keshin.search.table import NAME, Shown, State, Table, open_table
 from keshin.search.update import Changes, Update
 
 LOOKED_AT = 100
@@ -103,16 +105,16 @@ class PictureIndex:
     def __init__(
         self,
         root: Path,
-        folder: Path,
-        load: Callable[[], Encoder],
+        folder: Path | None,
+        choose: Callable[[Mapping[str, str]], tuple[Encoder, str]],
         *,
-        facts: dict[str, str] | None = None,
         rebuild: bool = False,
     ) -> None:
-        """``root`` has the pictures, ``folder`` the index; ``load`` gives the encoder when it is
-        needed; ``facts`` are remembered beside its own."""
-        self.root, self.folder = Path(root), Path(folder)
-        self._load, self._extra = load, facts or {}
+        """``root`` has the pictures, ``folder`` the index, by default one in the cache folder;
+        ``choose`` gives, from the facts of the index (or nothing), the encoder and the name by
+        which it is found again, when it is needed."""
+        self.root, self.folder = root, folder or default_folder(root)
+        self._choose = choose
         self._table: Table | None = None
         self._snapshot: Snapshot | None = None
         if rebuild:
@@ -134,23 +136,36 @@ class PictureIndex:
         """Different pictures in it."""
         return self.snapshot.count
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The model, loaded when it is first needed. Raises ``SearchError`` if the index is
         another model's."""
-        encoder = self._load()
+        return self._chosen[0]
+
+    @cached_property
+    def _chosen(self) -> tuple[Encoder, dict[str, str]]:
+        """The encoder, and the facts of an index of it."""
+        known = self.facts()
+        encoder, origin = self._choose(known)
         if not encoder.fingerprint:
             raise SearchError(
                 f"The model '{encoder.config.name}' has no fingerprint, so nobody could tell whose "
                 "vectors an index of it holds. Load it from a checkpoint."
             )
-        if (self.folder / "pictures.sqlite").exists():
-            table = open_table(self.folder, write=False)
-            try:
-                same_model(table.facts(), facts_of(encoder.pictures()), self.folder)
-            finally:
-                table.close()
-        return encoder
+        facts = facts_of(encoder.pictures())
+        same_model(known, facts, self.folder)
+        how = {"origin": origin, "precision": encoder.mode, "engine": encoder.engine}
+        return encoder, {**facts, **how, "root": os.path.abspath(self.root)}  # noqa: PTH100
+
+    def facts(self) -> dict[str, str]:
+        """What the index was made of and with; nothing if there is none."""
+        if not (self.folder / NAME).exists():
+            return {}
+        table = open_table(self.folder, write=False)
+        try:
+            return table.facts()
+        finally:
+            table.close()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -168,8 +183,8 @@ class PictureIndex:
             if self._snapshot is not None and self._snapshot.state == state:
                 return
             facts = table.facts()
-            if "dimensions" not in facts:
-                raise SearchError(f"The index '{self.folder}' is empty. Make it with an update.")
+            if not facts:
+                raise SearchError(f"There is no index in '{self.folder}'. Make it with an update.")
             width = int(facts["dimensions"])
             rows = open_rows(self.folder, state.generation, state.rows, width)
             gone = rows.places(table.unused())
@@ -190,9 +205,9 @@ class PictureIndex:
         with writing(self.folder):
             table = open_table(self.folder, write=True)
             try:
-                if "dimensions" not in table.facts():
+                if not table.facts():
                     with table.transaction(write=True):
-                        table.set_facts(facts_of(self.encoder.pictures()) | self._extra)
+                        table.set_facts(self._chosen[1])
                 width = int(table.facts()["dimensions"])
                 run = Update(table, self.folder, self.root, width, progress)
                 changes = run.run(lambda paths, also: self._embed(paths, also, cache))
@@ -232,13 +247,14 @@ class PictureIndex:
         pictures = self.encoder.encode_images(list(like))
         parts = queries.Parts(vectors[: len(wanted)], pictures, vectors[len(wanted) :])
         query = queries.joined(parts, self.snapshot.sample)
-        return self._answer(query, k, min_relevance, self.chance(parts, query))
+        language = language_of([*wanted, *unwanted])
+        return self._answer(query, k, min_relevance, self.chance(parts, query, language))
 
-    def chance(self, parts: queries.Parts, query: Floats) -> Chance | None:
+    def chance(self, parts: queries.Parts, query: Floats, language: str = "en") -> Chance | None:
         """What a query's scores are by chance; None if the library is too small to say."""
         snapshot, background = self.snapshot, np.empty((0, self.snapshot.rows.width), np.float32)
         if len(parts.texts) + len(parts.unwanted):
-            background = background_vectors(self.folder, self.encoder)
+            background = background_vectors(self.folder, self.encoder, language)
         return chance(parts, query, snapshot.sample, background, snapshot.count)
 
     def nearest(self, vectors: Floats, k: int) -> list[tuple[Ints, np.ndarray]]:
@@ -260,7 +276,7 @@ class PictureIndex:
         """Delete the index; not the pictures, and not the vectors in the cache folder."""
         with writing(self.folder):
             self.close()
-            for pattern in ("pictures.sqlite*", "*.f16", "*.i8", "*-*.bin", "background.npz"):
+            for pattern in ("pictures.sqlite*", "*.f16", "*.i8", "*-*.bin", "background*.npz"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
 
@@ -317,25 +333,8 @@ def same_model(known: dict[str, str], given: dict[str, str], folder: Path) -> No
     )
 
 
-def default_folder(root: Path, indexes: Path) -> Path:
+def default_folder(root: Path) -> Path:
     """Where the index of a folder of pictures is, unless another place is named."""
-    import hashlib
-    import re
-
     absolute = os.path.abspath(root)  # noqa: PTH100 - links keep their name
     plain = re.sub(r"[^\w.-]+", "-", Path(absolute).name)[:40] or "root"
-    return indexes / f"{plain}-{hashlib.sha256(os.fsencode(absolute)).hexdigest()[:16]}"
-
-
-def remembered(folder: Path) -> dict[str, str]:
-    """The facts of an index; nothing if there is none."""
-    if not (folder / "pictures.sqlite").exists():
-        return {}
-    table = open_table(folder, write=False)
-    try:
-        return table.facts()
-    finally:
-        table.close()
-
-
-__all__ = ["Found", "Hit", "PictureIndex", "default_folder", "remembered"]
+    return INDEXES.folder / f"{plain}-{hashlib.sha256(os.fsencode(absolute)).hexdigest()[:16]}"

@@ -20,11 +20,16 @@ SHAPES = (-0.5, 0.5)
 FEW = 10
 """Exceedances up to which the sample itself is trusted."""
 
+BODY = 50_000
+"""Values kept at least, if there are so many, of those that are not in the tail."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tail:
     """P(Z >= z): the sample's own share up to where ``FEW`` values are left, the fit beyond."""
 
+    body: Floats
+    """Some of the sample, rising: what tells the share of values below the threshold."""
     exceeding: Floats
     """Values above the threshold, falling."""
     count: int
@@ -33,11 +38,14 @@ class Tail:
     scale: float
 
     def survival(self, values: npt.ArrayLike) -> Floats:
-        """(n,) shares; for values below the threshold the share of the threshold."""
+        """(n,) shares."""
         values = np.atleast_1d(np.asarray(values, np.float64))
         rising = self.exceeding[::-1]
         left = len(rising) - np.searchsorted(rising, values, side="left")
         shares = left / self.count
+        below = values < rising[0]
+        at = np.searchsorted(self.body, values[below], side="left")
+        shares[below] = np.maximum(1 - at / len(self.body), len(rising) / self.count)
         few = min(FEW, len(rising))
         start = self.exceeding[few - 1]
         beyond = values > start
@@ -62,13 +70,14 @@ def fit_tail(values: Floats, exceeding: int) -> Tail:
         )
     largest = np.partition(values, len(values) - exceeding)[len(values) - exceeding :]
     falling = np.sort(largest.astype(np.float64))[::-1]
+    body = np.sort(values[:: max(1, len(values) // BODY)].astype(np.float64))
     over = falling - falling[-1]
     count = len(over)
     first = float(over.mean())
     weights = np.arange(count) / (count - 1)  # of falling values: the share above each
     second = float((over * weights).mean())
     if first <= 0:
-        return Tail(falling, len(values), 0.0, np.finfo(np.float64).tiny)
+        return Tail(body, falling, len(values), 0.0, np.finfo(np.float64).tiny)
     ratio = first / max(first - 2 * second, 1e-12)
     shape = float(np.clip(2 - ratio, *SHAPES))
-    return Tail(falling, len(values), shape, first * (1 - shape))
+    return Tail(body, falling, len(values), shape, first * (1 - shape))
