@@ -244,9 +244,7 @@ class Index(PictureIndex):
 
         Arguments: ``model``: default: that of the index, else the embedded one; ``index``: where
         its files are, default: in the cache folder; ``rebuild``: forget what was there; the others
-        as ``load`` takes them. ``SearchError`` comes later, if the model is not the index's.
-        """
-
+        as ``load`` takes them. If the model is not the index's, the first use raises."""
         def choose(known: Mapping[str, str]) -> tuple[Encoder, str]:
             how = {"mode": known["precision"], "engine": known["engine"]} if known else {}
             chosen = known.get("origin", DEFAULT_MODEL) if model is None else model

@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def background_vectors(folder: Path, encoder: Encoder, language: str) -> Floats:
         if str(kept["mark"]) == mark:
             vectors: Floats = kept["vectors"].astype(np.float32)
             return vectors
-    vectors = encoder.encode_texts(captions)
+    vectors = replace(encoder, on_truncation=None).encode_texts(captions)
     with suppress(OSError), whole(path) as scratch, scratch.open("wb") as file:
         np.savez(file, vectors=vectors, mark=np.array(mark))
     return vectors

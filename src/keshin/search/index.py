@@ -26,7 +26,7 @@ from keshin.errors import SearchError
 from keshin.search import query as queries
 from keshin.search.background import background_vectors, language_of
 from keshin.search.lock import writing
-from keshin.search.relevance import SAMPLE, Chance, chance
+from keshin.search.relevance import FEW, SAMPLE, Chance, chance
 from keshin.search.rows import Floats, Ints, Rows, open_rows, sampled
 from keshin.search.scan import best
 from keshin.search.table import NAME, Shown, State, Table, open_table
@@ -205,10 +205,11 @@ class PictureIndex:
         with writing(self.folder):
             table = open_table(self.folder, write=True)
             try:
+                facts = self._chosen[1]  # refuses another model, also where nothing is new
                 if not table.facts():
                     with table.transaction(write=True):
-                        table.set_facts(self._chosen[1])
-                width = int(table.facts()["dimensions"])
+                        table.set_facts(facts)
+                width = int(facts["dimensions"])
                 run = Update(table, self.folder, self.root, width, progress)
                 changes = run.run(lambda paths, also: self._embed(paths, also, cache))
             finally:
@@ -253,7 +254,7 @@ class PictureIndex:
     def chance(self, parts: queries.Parts, query: Floats, language: str = "en") -> Chance | None:
         """What a query's scores are by chance; None if the library is too small to say."""
         snapshot, background = self.snapshot, np.empty((0, self.snapshot.rows.width), np.float32)
-        if len(parts.texts) + len(parts.unwanted):
+        if len(snapshot.sample) >= FEW and len(parts.texts) + len(parts.unwanted):
             background = background_vectors(self.folder, self.encoder, language)
         return chance(parts, query, snapshot.sample, background, snapshot.count)
 
