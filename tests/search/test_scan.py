@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keshin.search.rows import append, open_rows, quantised, rewrite, sampled
+from keshin.search.rows import append, open_rows, quantised, rewrite, spaced
 from keshin.search.scan import best
 
 
@@ -97,7 +97,6 @@ def test_rows_are_rewritten_and_sampled(tmp_path):
     np.testing.assert_array_equal(fewer.vectors, rows.vectors[kept])
     np.testing.assert_array_equal(fewer.ids, rows.ids[kept])
     np.testing.assert_array_equal(fewer.places(np.array([1, 2, 4, 99999])), [0, 1])
-    sample = sampled(rows, np.arange(100), 500)
-    assert sample.shape == (500, 8)
-    np.testing.assert_array_equal(sample[0], rows.vectors[100].astype(np.float32))
-    assert len(sampled(rows, np.arange(9000), 500)) == 0
+    places = spaced(rows, np.arange(100), 500)
+    assert (len(places), places[0], places[-1]) == (500, 100, 8999)
+    assert len(spaced(rows, np.arange(9000), 500)) == 0

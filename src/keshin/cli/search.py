@@ -27,7 +27,7 @@ from keshin.cli.options import FILE, NEW_FILE, index_options, model_options
     type=click.FloatRange(0, 1),
     metavar="SHARE",
     help="Leave out what is less likely to be relevant: 0 shows all, 0.9 little that is there by "
-    "chance.  [default: 0.5]",
+    "chance.  [default: 0.8]",
 )
 @click.option(
     "-f", "--format", "form", type=click.Choice(["table", "csv", "json", "jsonl", "paths"]),
@@ -56,9 +56,9 @@ def search(
     from the second time on. -word and -"some words" in the query mean without; a hyphen inside a
     word does not. Begin a query with -- before it if it starts with a hyphen.
 
-    The relevance is one minus the false-discovery rate: 0.9 says that of the results down to this
-    one, one in ten is expected to be there by chance in this library. Where nothing reaches
-    --min-relevance, nothing here matches, and that is said.
+    A relevance of 0.9 says two things of this library: of ten queries for something that is not in
+    it one gets an answer like this, and of the results down to this one a tenth is expected to be
+    there by chance. Where nothing reaches --min-relevance, nothing here matches, and that is said.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def search(
             like=list(like),
             without=without,
             k=top,
-            min_relevance=0.5 if min_relevance is None else min_relevance,
+            min_relevance=0.8 if min_relevance is None else min_relevance,
         )
         write_found(found, query, index, failed, form, output)
     if failed:

@@ -24,17 +24,21 @@ from keshin.encode.embeddings import facts_of, open_store
 from keshin.encode.encoder import Encoder
 from keshin.errors import SearchError
 from keshin.search import query as queries
-from keshin.search.background import background_vectors, language_of
+from keshin.search.background import Background, kind_of
 from keshin.search.lock import writing
-from keshin.search.relevance import FEW, SAMPLE, Chance, chance
-from keshin.search.rows import Floats, Ints, Rows, open_rows, sampled
+from keshin.search.relevance import (
+    FEW,
+    LOOKED_AT,
+    SAMPLE,
+    Doubles,
+    Null,
+    best_scores,
+    made_queries,
+)
+from keshin.search.rows import Floats, Ints, Rows, open_rows, spaced
 from keshin.search.scan import best
 from keshin.search.table import NAME, Shown, State, Table, open_table
 from keshin.search.update import Changes, Update
-
-LOOKED_AT = 100
-"""Results at least that the relevance of each is decided among."""
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -45,8 +49,9 @@ class Hit:
     score: float
     """The product of its vector and the query's: the cosine, for a query of one part."""
     relevance: float | None
-    """One minus the false-discovery rate (``search.relevance``): 0.9 says that of the results down
-    to this one a tenth is expected to be there by chance. None: the library is too small to say."""
+    """0 to 1 (``search.relevance``): 0.9 says that of ten queries for something that is not here
+    one has a result like the best, and that of the results down to this one a tenth is expected to
+    be there by chance, or less of either. None: the library is too small to say."""
     copies: tuple[str, ...] = ()
     """Other files with the same content."""
     width: int = 0
@@ -94,9 +99,18 @@ class Snapshot:
         return len(self.rows) - len(self.gone)
 
     @cached_property
+    def places(self) -> Ints:
+        """(s,) of rows that stand for the library, evenly spaced."""
+        return spaced(self.rows, self.gone, SAMPLE)
+
+    @cached_property
     def sample(self) -> Floats:
-        """(s, d) that stand for the library."""
-        return sampled(self.rows, self.gone, SAMPLE)
+        """(s, d) those rows' vectors."""
+        return self.rows.vectors[self.places].astype(np.float32)
+
+    def nearest(self, vectors: Floats, k: int) -> list[tuple[Ints, Doubles]]:
+        """For each of (m, d) vectors the places of the k nearest rows and their products."""
+        return best(self.rows, vectors, k, gone=self.gone)
 
 
 class PictureIndex:
@@ -248,21 +262,30 @@ class PictureIndex:
         pictures = self.encoder.encode_images(list(like))
         parts = queries.Parts(vectors[: len(wanted)], pictures, vectors[len(wanted) :])
         query = queries.joined(parts, self.snapshot.sample)
-        language = language_of([*wanted, *unwanted])
-        return self._answer(query, k, min_relevance, self.chance(parts, query, language))
+        null = self._null(parts, kind_of([*wanted, *unwanted]))
+        return self._answer(query, k, min_relevance, null)
 
-    def chance(self, parts: queries.Parts, query: Floats, language: str = "en") -> Chance | None:
-        """What a query's scores are by chance; None if the library is too small to say."""
-        snapshot, background = self.snapshot, np.empty((0, self.snapshot.rows.width), np.float32)
-        if len(snapshot.sample) >= FEW and len(parts.texts) + len(parts.unwanted):
-            background = background_vectors(self.folder, self.encoder, language)
-        return chance(parts, query, snapshot.sample, background, snapshot.count)
+    def _null(self, parts: queries.Parts, kind: tuple[str, bool]) -> Null | None:
+        """What queries for something else find; None if the library is too small to say."""
+        snapshot = self.snapshot
+        if snapshot.count < FEW:
+            return None
+        background = Background(self.folder, self.encoder)
+        texts, pictures, unwanted = map(len, (parts.texts, parts.pictures, parts.unwanted))
+        if (texts, pictures, unwanted) == (1, 0, 0):
+            vectors = background.vectors(kind)
+            state = background.tops(
+                kind, snapshot.state, lambda: best_scores(vectors, snapshot.nearest)
+            )
+            return Null(state)
+        captions = background.vectors(kind) if texts + unwanted else parts.texts
+        made, shown = made_queries(parts, captions, snapshot.sample)
+        return Null(best_scores(made, snapshot.nearest, snapshot.places[shown]))
 
-    def nearest(self, vectors: Floats, k: int) -> list[tuple[Ints, np.ndarray]]:
+    def nearest(self, vectors: Floats, k: int) -> list[tuple[Ints, Doubles]]:
         """For each of (m, d) vectors the ids of the k nearest rows and their products, falling."""
-        rows = self.snapshot.rows
-        found = best(rows, vectors, k, gone=self.snapshot.gone)
-        return [(rows.ids[places], products) for places, products in found]
+        found = self.snapshot.nearest(vectors, k)
+        return [(self.snapshot.rows.ids[places], products) for places, products in found]
 
     def files_of(self, ids: Ints) -> dict[int, list[Shown]]:
         """The files that show vectors now."""
@@ -282,12 +305,12 @@ class PictureIndex:
                     path.unlink()
 
     def _answer(
-        self, query: Floats, k: int, least: float, by_chance: Chance | None
+        self, query: Floats, k: int, least: float, null: Null | None
     ) -> Found:
         (ids, products), = self.nearest(query[None], max(k, LOOKED_AT))
         relevance: list[float | None] = [None] * len(ids)
-        if by_chance is not None:
-            relevance = [float(value) for value in by_chance.relevance(products)]
+        if null is not None:
+            relevance = [float(value) for value in null.relevance(products)]
         shown = self.files_of(ids)
         hits = [
             self._hit(shown[int(number)], float(score), relevant)

@@ -1,123 +1,106 @@
-"""How likely a result is there by chance: what a query for something else finds in this library.
+"""How likely a result is there by chance: what queries for something else find in this library.
 
-A cosine says little: it differs from model to model and from query to query, and the best of a
-million pictures has a high one whatever is asked. So a score is compared with
+A cosine says little: it differs from model to model, from one kind of query to another, and the best
+of a million pictures has a high one whatever is asked. So the scores of a query are compared with
+those of **background queries** in the same library: captions of every kind of thing that come with
+keshin, in the query's language and of its length (``background``). For a query that is a picture,
+other pictures of the library are asked for; one of several parts is compared with queries of as many
+parts, put together by chance.
 
-1. **the query's own scores**: z = (score - median) / (median - 16 % quantile), over a sample of the
-   library. The lower half is not touched by the pictures that do match;
-2. **background queries**: captions that come with keshin (of every kind of thing, written for it),
-   put to the same sample in the same way. Their z say how far a picture reaches by chance in this
-   library; the far end is a fitted tail (``statistics.tails``).
+Two questions are answered, and the *relevance* of a result is one minus the worse answer:
 
-Of N pictures then E(z) = N P(Z >= z) reach z by chance with one query. If r results do, the share of
-chance among them, the false-discovery rate, is about E/r; the *relevance* of a result is one minus
-the least such rate of a list that it is in (the q-value of Benjamini and Hochberg 1995, and Storey
-2003, with an empirical null as Efron 2004 has it). It is about the list down to the result and about
-this library. Where no result reaches the least relevance asked for, nothing matches.
+- **Is this query about something that is here?** The share of background queries whose best score is
+  at least the best score of this query, p = (1 + how many) / (1 + all). If the query has nothing to
+  do with the library, and is otherwise like the background, then p <= a with probability a at most
+  (a conformal p-value, whatever the distribution). So with a least relevance of 0.9, one of ten
+  queries for something that is not here gets an answer.
+- **How many of the results are there by chance?** A background query finds E(s) pictures with a score
+  of s or more on average, this one r of them: E(s) / r is the expected share of chance among the
+  results down to this one (a false-discovery rate with an empirical null; Efron 2004), made
+  monotone as Benjamini and Hochberg's (1995).
 
-A query that is a picture is compared with other pictures of the library as queries, one of several
-parts with background queries of the same parts. What background queries find is partly what they
-are about, so the rates are high rather than low.
+Some background queries are about things that are in the library; the answers err on the side of
+caution then. What the two do not know is how good the model is: one that cannot tell a dog from a
+fox finds the fox relevant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from keshin.search.query import Parts, joined
-from keshin.search.rows import Floats
-from keshin.statistics.tails import Tail, fit_tail
+from keshin.search.rows import Floats, Ints
 
 SAMPLE = 16384
-"""Pictures of the library that stand for all."""
+"""Pictures of the library from which the spread of scores is taken."""
 FEW = 30
 """Pictures below which nothing is said."""
-QUERIES = 256
-"""Background queries at most."""
-LOWER = 100 * 0.15865525
-"""Percentile: one standard deviation below the median, were it a normal distribution."""
-TAIL = 0.005
-"""Share of the background's scores that makes the tail."""
+LOOKED_AT = 100
+"""Best scores of a query that are looked at."""
+MADE = 64
+"""Background queries put together for a query that is no single text."""
+Doubles = npt.NDArray[np.float64]
+Nearest = Callable[[Floats, int], list[tuple[Ints, Doubles]]]
+"""(m, d) queries and k -> for each the places of its best rows and their scores, falling."""
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
-    """What this query's scores are by chance."""
+class Null:
+    """(b, k) the best scores of background queries, each falling."""
 
-    center: float
-    spread: float
-    tail: Tail
-    count: int
-    """Pictures in the library."""
+    tops: Floats
 
-    def standard(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """z of scores."""
-        return (np.asarray(scores, np.float64) - self.center) / self.spread
+    def false_alarm(self, best: float) -> float:
+        """The share of background queries whose best score is at least this one."""
+        return float(1 + (self.tops[:, 0] >= best).sum()) / (1 + len(self.tops))
 
-    def expected(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """How many pictures reach each score by chance."""
-        return np.asarray(self.count * self.tail.survival(self.standard(scores)))
+    def by_chance(self, scores: npt.ArrayLike) -> Doubles:
+        """How many pictures a background query finds on average with each score or more; not more
+        than were looked at."""
+        rising = np.sort(self.tops, axis=None)
+        reached = rising.size - np.searchsorted(rising, np.asarray(scores), side="left")
+        return np.asarray(reached / len(self.tops))
 
-    def relevance(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """(k,) of the best k scores, falling: one minus the false-discovery rate."""
-        expected = self.expected(scores)
-        rates = expected / np.arange(1, len(expected) + 1)
+    def relevance(self, scores: npt.ArrayLike) -> Doubles:
+        """(r,) of the best scores of a query, falling (r up to k)."""
+        scores = np.asarray(scores, np.float64)
+        if not len(scores):
+            return np.empty(0)
+        rates = self.by_chance(scores) / np.arange(1, len(scores) + 1)
         least = np.minimum.accumulate(rates[::-1])[::-1]
-        return np.asarray(1 - np.minimum(least, 1))
+        return np.asarray(1 - np.clip(least, self.false_alarm(float(scores[0])), 1))
 
 
-def chance(
-    parts: Parts, query: Floats, sample: Floats, background: Floats, count: int
-) -> Chance | None:
-    """For a query of ``parts`` and its (d,) direction; None if the library is too small.
-
-    ``sample`` (s, d) of the library, ``background`` (b, d) vectors of captions, ``count`` pictures.
-    """
-    if len(sample) < FEW:
-        return None
-    center, spread = _scale((sample @ query)[:, None])
-    queries, own = _background_queries(parts, sample, background)
-    scores = sample @ queries.T
-    centers, spreads = _scale(scores)
-    standard = (scores - centers) / spreads
-    for places in own.T:
-        standard[places, np.arange(len(queries))] = -np.inf
-    values = standard[np.isfinite(standard)]
-    tail = fit_tail(values, max(int(TAIL * values.size), 2))
-    return Chance(float(center[0]), float(spread[0]), tail, count)
+def best_scores(queries: Floats, nearest: Nearest, own: Ints | None = None) -> Floats:
+    """(b, k) the best scores of (b, d) queries; ``own`` (b, p) are the places of the pictures that
+    each is made of, which do not count."""
+    extra = 0 if own is None else own.shape[1]
+    lines = []
+    for number, (places, scores) in enumerate(nearest(queries, LOOKED_AT + extra)):
+        if own is not None:
+            scores = scores[~np.isin(places, own[number])]
+        lines.append(scores[:LOOKED_AT])
+    shortest = min(map(len, lines))
+    return np.array([line[:shortest] for line in lines], np.float32)
 
 
-def _scale(scores: Floats) -> tuple[Floats, Floats]:
-    """Center and spread of each column, from its lower half."""
-    low, middle = np.percentile(scores, (LOWER, 50), axis=0)
-    return middle, np.maximum(middle - low, 1e-6)
-
-
-def _background_queries(
-    parts: Parts, sample: Floats, background: Floats
-) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """(b, d) queries of the same parts for other things, and (b, p) which pictures of the sample
-    each is made of."""
+def made_queries(parts: Parts, captions: Floats, sample: Floats) -> tuple[Floats, Ints]:
+    """(b, d) queries of as many texts and pictures as ``parts``, about other things, and (b, p) the
+    rows of the (s, d) sample that each is made of; ``captions`` (c, d) are background queries."""
     dice = np.random.default_rng(0)  # the same answer each time
-    captions, pictures = len(parts.texts) + len(parts.unwanted), len(parts.pictures)
-    number = min(QUERIES, len(background)) if captions else min(QUERIES, len(sample))
-    words = np.stack([dice.permutation(len(background))[:number] for _ in range(captions)], 1) \
-        if captions else np.empty((number, 0), np.int64)
-    shown = dice.integers(len(sample), size=(number, pictures))
-    if not pictures and len(words.T) == 1:
-        return background[words[:, 0]], shown
-    queries = [
-        joined(
-            Parts(
-                background[mine[: len(parts.texts)]],
-                sample[others],
-                background[mine[len(parts.texts) :]],
-            ),
-            sample[:: max(1, len(sample) // 1024)],
-        )
-        for mine, others in zip(words, shown, strict=True)
-    ]
+    texts, unwanted, pictures = len(parts.texts), len(parts.unwanted), len(parts.pictures)
+    number = min(MADE, len(sample), len(captions) if texts + unwanted else len(sample))
+    shown = np.stack([dice.permutation(len(sample))[:number] for _ in range(pictures)] or
+                     [np.empty(number, np.int64)], 1)[:, :pictures]  # fmt: skip
+    words = [dice.permutation(len(captions))[:number] for _ in range(texts + unwanted)]
+    few = sample[:: max(1, len(sample) // 1024)]
+    queries = []
+    for place in range(number):
+        said = captions[[line[place] for line in words]]
+        other = Parts(said[:texts], sample[shown[place]], said[texts:])
+        queries.append(joined(other, few))
     return np.stack(queries), shown

@@ -156,13 +156,11 @@ def _files(folder: Path) -> Iterable[Path]:
         yield from folder.glob(name.format("*"))
 
 
-def sampled(rows: Rows, gone: Ints, most: int) -> Floats:
-    """At most ``most`` vectors, evenly spaced over the rows but for the places ``gone``."""
+def spaced(rows: Rows, gone: Ints, most: int) -> Ints:
+    """At most ``most`` places, evenly spaced over the rows but for the places ``gone``."""
     keep = np.ones(len(rows), bool)
     keep[gone] = False
     places = np.flatnonzero(keep)
     if len(places) > most:
         places = places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
-    return rows.vectors[places].astype(np.float32)
-
-
+    return places
