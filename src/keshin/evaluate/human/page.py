@@ -73,7 +73,7 @@ def _summary(report: Report) -> list[str]:
             firm = "" if c.low > 0 or c.high < 0 else " (which may be chance)"
             said.append(
                 f"{found.name}: what is hard for the model and for people correlates with "
-                f"{c.value:.2f} [{c.low:.2f}, {c.high:.2f}] over {c.classes} classes{firm}."
+                f"{c.value:.2f} [{c.low:.2f}, {c.high:.2f}] over {c.count} classes{firm}."
             )
     return said
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from keshin.evaluate.human.difficulty import ClassRow, Share
+from keshin.evaluate.human.difficulty import ClassRow
+from keshin.statistics.figure import Figure
 
 LEFT, WIDTH, RIGHT, ROW, TOP = 190.0, 520.0, 24.0, 22.0, 34.0
 MOST = 120
@@ -77,7 +78,7 @@ def _label(name: str, y: float) -> str:
     )
 
 
-def _bar(share: Share, y: float, said: str) -> str:
+def _bar(share: Figure, y: float, said: str) -> str:
     return (
         f'<g class="model"><title>{escape(_words(share, said))}</title>'
         f'<rect x="{LEFT}" y="{y - 8:.1f}" width="{max(WIDTH * share.value, 1):.1f}" height="16" '
@@ -85,7 +86,7 @@ def _bar(share: Share, y: float, said: str) -> str:
     )
 
 
-def _mark(share: Share, y: float, shots: int, said: str) -> str:
+def _mark(share: Figure, y: float, shots: int, said: str) -> str:
     x, shape = _x(share.value), SHAPES[shots]
     drawn = {
         "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
@@ -99,5 +100,5 @@ def _mark(share: Share, y: float, shots: int, said: str) -> str:
     )
 
 
-def _words(share: Share, said: str) -> str:
+def _words(share: Figure, said: str) -> str:
     return f"{said}: {100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"

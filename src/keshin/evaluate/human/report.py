@@ -12,11 +12,10 @@ import numpy as np
 
 from keshin import __version__
 from keshin.errors import DataError
-from keshin.evaluate.human.agreement import Agreement, agreement, fleiss
+from keshin.evaluate.human.agreement import agreement, fleiss
 from keshin.evaluate.human.difficulty import (
     Change,
     ClassRow,
-    Correlation,
     change,
     class_rows,
     correlation,
@@ -25,7 +24,6 @@ from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.scoring import (
     Difference,
     Row,
-    Score,
     Table,
     compare,
     score,
@@ -35,6 +33,7 @@ from keshin.evaluate.human.scoring import (
 from keshin.evaluate.human.sitting import DONT_KNOW, Sitting
 from keshin.evaluate.human.study import Study, now
 from keshin.facts.human import PaperTable, paper_table
+from keshin.statistics.figure import Figure
 
 FEW_PEOPLE, FEW_PICTURES = 5, 5
 MEASURES = {
@@ -50,8 +49,8 @@ class Person(msgspec.Struct, frozen=True):
     """One person in one round."""
 
     name: str
-    accuracy: Score
-    accuracy_on_guesses: Score
+    accuracy: Figure
+    accuracy_on_guesses: Figure
     dont_know: float
     """Share of "I don't know"."""
     median_seconds: float
@@ -70,11 +69,11 @@ class Round(msgspec.Struct, frozen=True):
     people: tuple[Person, ...]
     unfinished: tuple[str, ...]
     """Who began and is left out, or with ``partial`` counted with what is there."""
-    agreement: Agreement
+    agreement: Figure
     """Krippendorff's alpha, "I don't know" being one more answer."""
-    agreement_on_guesses: Agreement
+    agreement_on_guesses: Figure
     fleiss: float
-    correlation: Correlation | None
+    correlation: Figure | None
     classes: tuple[ClassRow, ...]
     """The hardest first."""
 
@@ -109,11 +108,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
     def to_csv(self) -> str:
-        """A line for each number: round, who, measure, class, value, low, high, over, count."""
+        """A line for each number: round, who, measure, class, value, low, high, method, count."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(
-            ("shots", "who", "measure", "class", "value", "low", "high", "over", "count")
+            ("shots", "who", "measure", "class", "value", "low", "high", "method", "count")
         )
         writer.writerows(line for found in self.rounds for line in _lines(found))
         return text.getvalue()
@@ -275,24 +274,29 @@ def _lines(found: Round) -> Iterator[tuple[object, ...]]:
         for who, share_ in sides:
             if share_ is not None:
                 numbers = map(_rounded, (share_.value, share_.low, share_.high))
-                yield (found.shots, who, "accuracy", row_.name, *numbers, "pictures", row_.pictures)
+                yield (
+                    found.shots,
+                    who,
+                    "accuracy",
+                    row_.name,
+                    *numbers,
+                    share_.method,
+                    share_.count,
+                )
     if found.difference is not None:
         d = found.difference
         numbers = map(_rounded, (d.value, d.low, d.high))
-        yield (found.shots, "model", "less majority vote", "", *numbers, "pictures", "")
+        yield (found.shots, "model", "less majority vote", "", *numbers, "over pictures", "")
         yield (found.shots, "model", "McNemar p", "", _rounded(d.p), "", "", "", "")
     if found.correlation is not None:
-        c = found.correlation
-        numbers = map(_rounded, (c.value, c.low, c.high))
-        yield (found.shots, "people and model", "Spearman", "", *numbers, "classes", c.classes)
-    a = found.agreement
-    numbers = map(_rounded, (a.value, a.low, a.high))
-    yield (found.shots, "people", "Krippendorff", "", *numbers, "pictures", a.pictures)
+        numbers_ = _numbers(found.correlation)
+        yield (found.shots, "people and model", "Spearman", "", *numbers_)
+    yield (found.shots, "people", "Krippendorff", "", *_numbers(found.agreement))
 
 
-def _numbers(score_: Score) -> tuple[object, ...]:
-    values = map(_rounded, (score_.value, score_.low, score_.high))
-    return (*values, score_.over, score_.count)
+def _numbers(found: Figure) -> tuple[object, ...]:
+    values = map(_rounded, (found.value, found.low, found.high))
+    return (*values, found.method, found.count)
 
 
 def _rounded(value: float) -> float | str:
