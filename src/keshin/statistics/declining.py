@@ -163,7 +163,8 @@ def _area_bounds(
     """95 % interval of the AURC, from what each picture adds to it.
 
     With u the share of pictures that are at least as sure, the area is the mean of
-    ``wrong * ln(1/u)``. A picture adds its own term, and it moves u of all that are less sure.
+    ``wrong * ln(1/u)``. A picture adds its own term, and it moves u of all that are less sure. The
+    degrees of freedom are the wrong answers, or the right ones if they are fewer.
     """
     count = len(even)
     miss = np.diff(np.r_[0.0, even])
@@ -171,11 +172,12 @@ def _area_bounds(
     later = np.cumsum((miss / place)[::-1])[::-1] / count
     influence = -miss * np.log(place) - later + errors / count
     influence = (influence - influence.mean()) / count
-    variance, degrees = float(np.square(influence).sum()), math.inf
+    fewer = float(min(errors, count - errors))
+    variance, degrees = float(np.square(influence).sum()), max(fewer, 1.0)
     if groups is not None and len(np.unique(groups)) > 1:
-        together, degrees = clustered(influence, np.asarray(groups)[order])
-        variance = max(variance, together)
-    return effective_bounds(area, variance, count, degrees, float(min(errors, count - errors)))
+        together, behind = clustered(influence, np.asarray(groups)[order])
+        variance, degrees = max(variance, together), min(degrees, behind)
+    return effective_bounds(area, variance, count, degrees, fewer)
 
 
 def confidences(
