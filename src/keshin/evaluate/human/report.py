@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -33,8 +34,13 @@ from keshin.evaluate.human.scoring import (
 from keshin.evaluate.human.sitting import DONT_KNOW, Sitting
 from keshin.evaluate.human.study import Study, now
 from keshin.facts.human import PaperTable, paper_table
+from keshin.pages.numbers import percent
+from keshin.pages.words import Words, words_in
 from keshin.statistics.figure import Figure
 
+FORMAT = 2
+"""Of the JSON. 1 had records of several kinds where now all numbers are ``Figure``."""
+WORDS = Path(__file__).with_name("words.toml")
 FEW_PEOPLE, FEW_PICTURES = 5, 5
 MEASURES = {
     "accuracy": "accuracy",
@@ -99,9 +105,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rounds: tuple[Round, ...]
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
+    """In English; ``notes`` says them in other languages."""
     paper: PaperTable
     created: str
     keshin: str = __version__
+    partial: bool = False
+    """Whether people who had not finished a round count with what they answered."""
+    format: int = FORMAT
 
     def to_json(self) -> str:
         """Indented JSON; what is not defined is null."""
@@ -142,7 +152,7 @@ def summarise(
     rounds = tuple(_round(study, sittings, shots, table, model) for shots, table in tables.items())
     pairs = [(a, b) for a, b in zip(tables, list(tables)[1:], strict=False)]
     found = (change(tables[a], tables[b], a, b) for a, b in pairs)
-    return Report(
+    report = Report(
         title=study.title,
         dataset=study.dataset,
         split=study.split,
@@ -158,10 +168,12 @@ def summarise(
         templates=model.templates if model else (),
         rounds=rounds,
         changes=tuple(entry for entry in found if entry is not None),
-        notes=tuple(_notes(study, rounds, partial)),
+        notes=(),
         paper=paper_table(),
         created=now(),
+        partial=partial,
     )
+    return msgspec.structs.replace(report, notes=tuple(notes(report, words_of("en"))))
 
 
 def round_name(shots: int) -> str:
@@ -219,41 +231,28 @@ def _alone(table: Table, place: int) -> Table:
     )
 
 
-def _notes(study: Study, rounds: Sequence[Round], partial: bool) -> Iterator[str]:
-    yield (
-        "Accuracy is the mean of the classes' accuracies, as usual for Oxford-IIIT Pets and as in "
-        f"the paper. Choosing blindly among {len(study.names)} classes gives "
-        f"{100 / len(study.names):.1f} %."
-    )
-    yield (
-        "Intervals are 95 %. Of the people's mean they are over other pictures and other such "
-        "people; of a vote, of one person and of the model they are over pictures."
-    )
+def words_of(language: str) -> Words:
+    """The texts of the report. Raises ``KeshinError`` for a language that is not there."""
+    return words_in(WORDS, language)
+
+
+def notes(report: Report, words: Words) -> Iterator[str]:
+    """What must be known before the numbers are trusted, in the language of ``words``."""
+    rounds = report.rounds
+    yield words["note_mean"].format(n=report.classes, chance=percent(report.chance))
+    yield words["note_intervals"]
     fewest = min(len(found.people) for found in rounds)
     if fewest < FEW_PEOPLE:
-        yield (
-            f"A round rests on {fewest} {'person' if fewest == 1 else 'people'} (the paper: five). "
-            + (
-                "Nothing can be said about other people."
-                if fewest == 1
-                else "The people's interval is wide for that reason."
-            )
-        )
+        yield words["note_one" if fewest == 1 else "note_few"].format(n=fewest)
     if any(found.people and found.shots for found in rounds):
-        yield (
-            "People with examples are not the same as a model with examples: a person can look "
-            "back at the example while answering. The model here sees none."
-        )
+        yield words["note_examples"]
     small = {row.name for found in rounds for row in found.classes if row.pictures < FEW_PICTURES}
     if small:
-        yield (
-            f"{len(small)} of the classes have fewer than {FEW_PICTURES} pictures in this study: "
-            "single classes say little."
-        )
+        yield words["note_small"].format(n=len(small), least=FEW_PICTURES)
     skipped = sorted({name for found in rounds for name in found.unfinished})
     if skipped:
-        what = "are counted with what they answered" if partial else "are left out of that round"
-        yield f"{', '.join(skipped)} did not finish a round and {what}."
+        counted = "note_counted" if report.partial else "note_left_out"
+        yield words[counted].format(who=", ".join(skipped))
 
 
 def _lines(found: Round) -> Iterator[tuple[object, ...]]:
