@@ -355,13 +355,16 @@ def releases_page() -> str:
         for row in family["releases"]:
             size = content["architectures"][row["architecture"]]
             own = ("activation", "resize", "colours", "context_length")
+            differs = [f"{k}: {v}" for k, v in {**size, **row}.items() if k in own]
+            if "source" in row:
+                differs.append(f"accuracy: {content['sources'][row['source']]}")
             rows.append(
                 [
                     f"`{row['name']}`",
                     str(size["image_size"]),
                     f"{size['parameters'] / 1e6:.0f} M",
                     f"{row['imagenet']:.1f} %" if "imagenet" in row else "",
-                    ", ".join(f"{k}: {v}" for k, v in {**size, **row}.items() if k in own),
+                    ", ".join(differs),
                     "; ".join(row.get("uncertain", [])),
                 ]
             )
@@ -377,7 +380,7 @@ def weaknesses_table(content: dict[str, Any]) -> str:
     """What came out for each task, with its control."""
 
     def said(figure: dict[str, Any], value: float) -> str:
-        sign = "+" if figure["unit"] == "difference" and value > 0 else ""
+        sign = "+" if figure.get("unit") == "difference" and value > 0 else ""
         return f"{sign}{100 * value:.1f} %"
 
     rows = [
