@@ -33,6 +33,7 @@ from keshin.cli.options import FILE, NEW_FILE, index_options, model_options
     "-f", "--format", "form", type=click.Choice(["table", "csv", "json", "jsonl", "paths"]),
     default="table", show_default=True,
 )  # fmt: skip
+@click.option("--html", type=NEW_FILE, help="Write a gallery too: one file, no network.")
 @click.option("-o", "--output", type=NEW_FILE, help="Write there instead of standard output.")
 @index_options
 @model_options
@@ -47,6 +48,7 @@ def search(
     top: int,
     min_relevance: float | None,
     form: str,
+    html: Path | None,
     output: Path | None,
     **options: Any,
 ) -> None:
@@ -64,7 +66,7 @@ def search(
     Examples:
       keshin search photos/ "a red boat at dusk"
       keshin search photos/ "a beach -people" --top 50 --format paths
-      keshin search photos/ --like boat.jpg "in the snow"
+      keshin search photos/ --like boat.jpg "in the snow" --html boats.html
       keshin search photos/ "a receipt" --min-relevance 0.9 --no-update
     """
     from keshin.cli.searching import open_index, refreshed, write_found
@@ -80,5 +82,10 @@ def search(
             min_relevance=0.8 if min_relevance is None else min_relevance,
         )
         write_found(found, query, index, failed, form, output)
+        if html:
+            from keshin.search.sheet import write_found_page
+
+            write_found_page(html, found, query or ", ".join(map(str, like)))
+            click.echo(f"The gallery is in '{html}'.", err=True)
     if failed:
         ctx.exit(FAILED)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import asdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +18,7 @@ from keshin import api
 from keshin.cli.reports import printable, whole_output
 from keshin.core.pictures import Failure
 from keshin.errors import IndexBusy
+from keshin.search.duplicates import Group, spare_bytes
 from keshin.search.index import Found, Hit
 from keshin.search.update import Changes
 
@@ -185,3 +187,27 @@ def _csv(found: Found, stream: TextIO) -> None:
         writer.writerow((rank, hit.path, one["score"], one["relevance"], len(hit.copies)))
     stream.write(lines.getvalue().encode("utf-8", "backslashreplace").decode())
 
+
+
+def write_groups(groups: Sequence[Group], form: str, output: Path | None) -> None:
+    """Print groups of duplicates; how many there are is said on standard error."""
+    with whole_output(output) as stream:
+        rows = [
+            {"kind": group.kind, "files": [asdict(copy) for copy in group.files]}
+            for group in groups
+        ]
+        if form == "json":
+            stream.write(json.dumps(rows, indent=1) + "\n")
+        elif form == "jsonl":
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+        elif form == "paths":
+            stream.writelines(copy.path + "\n" for group in groups for copy in group.files[1:])
+        else:
+            for group in groups:
+                stream.write(f"{group.kind}\n")
+                for copy in group.files:
+                    size = f"{copy.width} x {copy.height}, {copy.bytes:,} bytes"
+                    stream.write(f"  {printable(copy.path)}  ({size})\n")
+    spare = spare_bytes(groups)
+    said = f"{len(groups):,} groups; all but the first of each are {spare:,} bytes."
+    click.echo(said if groups else "No picture is there more than once.", err=True)

@@ -82,7 +82,7 @@ INDEXES = Kind(
     "what 'search' and 'duplicates' know of folders",
     # The table first: without it the rest counts for nothing.
     ("*/pictures.sqlite-journal", "*/pictures.sqlite", "*/*-*.f16", "*/*-*.i8", "*/*-*.bin",
-     "*/background-*.npz", "*/codes-*.tv", "*/.*.tmp", "*/writer.lock"),
+     "*/background-*.npz", "*/signatures.npz", "*/.*.tmp", "*/writer.lock"),
 )  # fmt: skip
 KINDS = {
     kind.name: kind

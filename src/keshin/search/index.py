@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -222,7 +223,7 @@ class PictureIndex:
                 facts = self._chosen[1]  # refuses another model, also where nothing is new
                 if not table.facts():
                     with table.transaction(write=True):
-                        table.set_facts(facts)
+                        table.set_facts({**facts, "made": secrets.token_hex(8)})
                 width = int(facts["dimensions"])
                 run = Update(table, self.folder, self.root, width, progress)
                 changes = run.run(lambda paths, also: self._embed(paths, also, cache))
@@ -300,7 +301,7 @@ class PictureIndex:
         """Delete the index; not the pictures, and not the vectors in the cache folder."""
         with writing(self.folder):
             self.close()
-            for pattern in ("pictures.sqlite*", "*.f16", "*.i8", "*-*.bin", "background*.npz"):
+            for pattern in ("pictures.sqlite*", "*.f16", "*.i8", "*-*.bin", "*.npz"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
 
