@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 ROW = np.dtype([("id", "<i8"), ("scale", "<f4"), ("off", "<f4")])
 VECTORS, CODES, ROWS = "vectors-{}.f16", "codes-{}.i8", "rows-{}.bin"
 STEPS = 127
-CHUNK = 4096
+CHUNK = 1024
 """Rows worked on at a time."""
 
 
@@ -71,16 +71,20 @@ class Rows:
         return np.asarray(at[there], np.int64)
 
 
-def quantised(
-    vectors: Halves,
-) -> tuple[npt.NDArray[np.int8], Floats, Floats]:
+def quantised(vectors: Halves) -> tuple[npt.NDArray[np.int8], Floats, Floats]:
     """(n, d) codes, (n,) scales and (n,) upper bounds of |vector - scale * code|."""
-    exact = vectors.astype(np.float64)
-    scales = (np.abs(exact).max(axis=1, initial=0.0) / STEPS).astype(np.float32)
-    steps = np.where(scales > 0, scales, np.float32(1)).astype(np.float64)[:, None]
-    codes = np.clip(np.rint(exact / steps), -STEPS, STEPS).astype(np.int8)
-    off = np.linalg.norm(exact - codes * scales.astype(np.float64)[:, None], axis=1)
-    return codes, scales, np.nextafter(off.astype(np.float32), np.float32(np.inf))
+    codes = np.empty(vectors.shape, np.int8)
+    scales, off = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), CHUNK):
+        part = slice(start, start + CHUNK)
+        exact = vectors[part].astype(np.float64)
+        scale = (np.abs(exact).max(axis=1, initial=0.0) / STEPS).astype(np.float32)
+        steps = np.where(scale > 0, scale, np.float32(1)).astype(np.float64)[:, None]
+        codes[part] = np.clip(np.rint(exact / steps), -STEPS, STEPS)
+        exact -= codes[part] * scale.astype(np.float64)[:, None]
+        distance = np.linalg.norm(exact, axis=1).astype(np.float32)
+        scales[part], off[part] = scale, np.nextafter(distance, np.float32(np.inf))
+    return codes, scales, off
 
 
 def open_rows(folder: Path, generation: int, count: int, width: int) -> Rows:
