@@ -16,6 +16,7 @@ them is left by a writer that was killed, and is written over. So a reader's row
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -62,6 +63,12 @@ class Rows:
         """(n,) rising."""
         found: Ints = self.about["id"]
         return found
+
+    def forget(self) -> None:
+        """Give back the memory of vectors that were looked at; the system keeps what it can."""
+        base: Any = self.vectors.base
+        if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+            base._mmap.madvise(mmap.MADV_DONTNEED)
 
     def places(self, ids: Ints) -> Ints:
         """Where these ids are; those that are not here are left out."""

@@ -40,20 +40,31 @@ def best(
 
     Fewer than k where there are not so many. ``gone`` (g,) are places that do not count.
     """
+    gone = np.empty(0, np.int64) if gone is None else gone
+    k = min(k, len(rows) - len(gone))
+    if k <= 0:
+        return [(np.empty(0, np.int64), np.empty(0)) for _ in queries]
     found: list[tuple[Ints, Doubles]] = []
     for start in range(0, len(queries), QUERIES):
         some = np.ascontiguousarray(queries[start : start + QUERIES], np.float32)
-        rough = _rough(rows, some, threads or available_cores())
-        for query, line in zip(some, rough, strict=True):
-            found.append(_exact(rows, query, line, k, gone))
+        upper, lower = _bounds(rows, some, gone, threads or available_cores())
+        for query, highest, least in zip(some, upper, lower, strict=True):
+            found.append(_exact(rows, query, highest, least, k, gone))
+    rows.forget()
     return found
 
 
-def _rough(rows: Rows, queries: Floats, threads: int) -> Floats:
-    """(m, n) products with the codes."""
-    out = np.empty((len(queries), len(rows)), np.float32)
+def _bounds(rows: Rows, queries: Floats, gone: Ints, threads: int) -> tuple[Floats, Floats]:
+    """(m, n) upper bounds of the products, and (m, n / GROUP) the highest lower bound of each group
+    of rows; -inf for what is gone."""
+    count, groups = len(rows), -(-len(rows) // GROUP)
+    upper = np.empty((len(queries), count), np.float32)
+    lower = np.empty((len(queries), groups), np.float32)
     columns = np.ascontiguousarray(queries.T)
-    scales = rows.about["scale"]
+    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
+    # What float32 may lose in a sum of d products of a row that is hardly longer than 1.
+    slack = (1.1 * (rows.width + 8) * 2.0**-24 * lengths).astype(np.float32)
+    reach = (lengths * (1 + 1e-6)).astype(np.float32)
 
     def work(begin: int, end: int) -> None:
         buffer = np.empty((BLOCK, rows.width), np.float32)
@@ -61,54 +72,56 @@ def _rough(rows: Rows, queries: Floats, threads: int) -> Floats:
             stop = min(start + BLOCK, end)
             block = buffer[: stop - start]
             np.copyto(block, rows.codes[start:stop])
-            whole = len(block) // PIECE * PIECE
-            if whole:
-                pieces = block[:whole].reshape(-1, PIECE, rows.width)
-                products = np.matmul(pieces, columns).reshape(whole, -1)
-                out[:, start : start + whole] = products.T
-            if whole < len(block):
-                out[:, start + whole : stop] = (block[whole:] @ columns).T
-            out[:, start:stop] *= scales[start:stop]
+            about = rows.about[start:stop]
+            margin = about["off"] * reach + slack
+            part = _products(block, columns) * about["scale"]
+            low = part - margin
+            missing = gone[np.searchsorted(gone, start) : np.searchsorted(gone, stop)] - start
+            low[:, missing] = -np.inf
+            np.add(part, margin, out=upper[:, start:stop])
+            edges = range(0, stop - start, GROUP)
+            np.maximum.reduceat(
+                low, edges, axis=1, out=lower[:, start // GROUP : start // GROUP + len(edges)]
+            )
 
-    if threads == 1 or len(rows) <= BLOCK:
-        work(0, len(rows))
-        return out
-    share = -(-len(rows) // (threads * BLOCK)) * BLOCK
-    with ThreadPoolExecutor(threads, "keshin-search") as pool:
-        starts = range(0, len(rows), share)
-        list(pool.map(work, starts, [min(s + share, len(rows)) for s in starts]))
-    return out
+    if threads == 1 or count <= BLOCK:
+        work(0, count)
+    else:
+        share = -(-count // (threads * BLOCK)) * BLOCK
+        with ThreadPoolExecutor(threads, "keshin-search") as pool:
+            starts = range(0, count, share)
+            list(pool.map(work, starts, [min(start + share, count) for start in starts]))
+    upper[:, gone] = -np.inf
+    return upper, lower
+
+
+def _products(block: Floats, columns: Floats) -> Floats:
+    """(m, b) products of (b, d) rows and (d, m) columns, in pieces."""
+    whole = len(block) // PIECE * PIECE
+    found = np.empty((len(block), columns.shape[1]), np.float32)
+    if whole:
+        pieces = block[:whole].reshape(-1, PIECE, block.shape[1])
+        found[:whole] = np.matmul(pieces, columns).reshape(whole, -1)
+    if whole < len(block):
+        found[whole:] = block[whole:] @ columns
+    return found.T
 
 
 def _exact(
-    rows: Rows, query: Floats, rough: Floats, k: int, gone: Ints | None
+    rows: Rows, query: Floats, upper: Floats, lower: Floats, k: int, gone: Ints
 ) -> tuple[Ints, Doubles]:
-    length = float(np.linalg.norm(query.astype(np.float64)))
-    # What float32 may lose in a sum of d products of a row that is hardly longer than 1.
-    slack = 1.1 * (rows.width + 8) * 2.0**-24 * length
-    margin = rows.about["off"] * np.float32(length * (1 + 1e-6)) + np.float32(slack)
-    lower = rough - margin
-    if gone is not None and len(gone):
-        lower[gone] = -np.inf
-    alive = len(rows) - (0 if gone is None else len(gone))
-    k = min(k, alive)
-    if k <= 0:
-        return np.empty(0, np.int64), np.empty(0)
-    least = _kth(lower, k)
-    places = np.flatnonzero(rough + margin >= least)
-    places = places[lower[places] > -np.inf]
+    """The k best of a query. The highest lower bounds of groups are lower bounds of different rows,
+    so the k-th highest of them is reached by at least k rows; where there are too few groups, all
+    rows are candidates."""
+    least = -np.inf
+    if len(lower) >= k:
+        least = float(np.partition(lower, len(lower) - k)[len(lower) - k])
+    places = np.flatnonzero(upper >= least)
+    if least == -np.inf and len(gone):
+        places = np.setdiff1d(places, gone, assume_unique=True)
     products = np.empty(len(places))
     for start in range(0, len(places), BLOCK):
         some = places[start : start + BLOCK]
         products[start : start + BLOCK] = rows.vectors[some].astype(np.float64) @ query
     order = np.lexsort((places, -products))[:k]
     return np.asarray(places[order], np.int64), products[order]
-
-
-def _kth(values: Floats, k: int) -> float:
-    """A value that at least k of ``values`` reach, near the k-th largest. The largest of each group
-    of ``GROUP`` are values too, and they are fewer."""
-    groups = len(values) // GROUP
-    if groups >= 4 * k:
-        values = values[: groups * GROUP].reshape(groups, GROUP).max(axis=1)
-    return float(np.partition(values, len(values) - k)[len(values) - k])
