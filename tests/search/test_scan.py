@@ -83,8 +83,9 @@ def test_it_is_exact_for_odd_vectors(tmp_path_factory, seed, kind, k):
 def test_codes_keep_their_bound():
     dice = np.random.default_rng(3)
     vectors = unit(dice.standard_cauchy(size=(500, 40))).astype(np.float16)
-    codes, scales, off = quantised(vectors)
-    real = vectors.astype(np.float64) - codes * scales.astype(np.float64)[:, None]
+    center = dice.normal(size=40).astype(np.float32)
+    codes, scales, off = quantised(vectors, center)
+    real = vectors.astype(np.float64) - center - codes * scales.astype(np.float64)[:, None]
     assert (np.linalg.norm(real, axis=1) <= off).all()
     assert np.abs(codes).max() == 127
 

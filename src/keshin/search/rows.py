@@ -1,12 +1,15 @@
-"""The vectors of an index: three plain files of rows, only ever appended to.
+"""The vectors of an index: plain files of rows, only ever appended to.
 
 =====================  =====================  ====================================================
 file                   a row                  what
 =====================  =====================  ====================================================
 ``vectors-G.f16``      d float16              the unit vector
-``codes-G.i8``         d int8                 the same in steps of the row's own scale
-``rows-G.bin``         int64, 2 x float32     id of the vector, scale, and the distance between the
-                                              vector and its code (rounded up)
+``codes-G.i8``         d int8                 its difference from the centre, in steps of the row's
+                                              own scale
+``rows-G.bin``         int64, 2 x float32     id of the vector, scale, and how far the code is from
+                                              the difference (rounded up)
+``center-G.bin``       d float32              only one: the mean of the first vectors. The pictures
+                                              of a model lie round it, some numbers far from zero
 =====================  =====================  ====================================================
 
 All little-endian, without headers. ``G`` is the generation: it changes when rows are taken out, and
@@ -33,7 +36,8 @@ Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Ints = npt.NDArray[np.int64]
 ROW = np.dtype([("id", "<i8"), ("scale", "<f4"), ("off", "<f4")])
-VECTORS, CODES, ROWS = "vectors-{}.f16", "codes-{}.i8", "rows-{}.bin"
+VECTORS, CODES, ROWS, CENTER = "vectors-{}.f16", "codes-{}.i8", "rows-{}.bin", "center-{}.bin"
+FILES = (VECTORS, CODES, ROWS, CENTER)
 STEPS = 127
 CHUNK = 1024
 """Rows worked on at a time."""
@@ -49,6 +53,8 @@ class Rows:
     """(n, d)"""
     about: npt.NDArray[Any]
     """(n,) of ``ROW``; ids rise."""
+    center: Floats
+    """(d,)"""
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -78,13 +84,15 @@ class Rows:
         return np.asarray(at[there], np.int64)
 
 
-def quantised(vectors: Halves) -> tuple[npt.NDArray[np.int8], Floats, Floats]:
-    """(n, d) codes, (n,) scales and (n,) upper bounds of |vector - scale * code|."""
+def quantised(
+    vectors: Halves, center: Floats
+) -> tuple[npt.NDArray[np.int8], Floats, Floats]:
+    """(n, d) codes, (n,) scales and (n,) upper bounds of |vector - center - scale * code|."""
     codes = np.empty(vectors.shape, np.int8)
     scales, off = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), CHUNK):
         part = slice(start, start + CHUNK)
-        exact = vectors[part].astype(np.float64)
+        exact = vectors[part].astype(np.float64) - center
         scale = (np.abs(exact).max(axis=1, initial=0.0) / STEPS).astype(np.float32)
         steps = np.where(scale > 0, scale, np.float32(1)).astype(np.float64)[:, None]
         codes[part] = np.clip(np.rint(exact / steps), -STEPS, STEPS)
@@ -118,6 +126,7 @@ def open_rows(folder: Path, generation: int, count: int, width: int) -> Rows:
         mapped(VECTORS, "<f2", (count, width)),
         mapped(CODES, np.int8, (count, width)),
         mapped(ROWS, ROW, (count,)),
+        np.array(mapped(CENTER, "<f4", (width,)), np.float32),
     )
 
 
@@ -125,18 +134,25 @@ def append(folder: Path, generation: int, count: int, ids: Ints, vectors: Floats
     """Write (m, d) vectors behind the first ``count`` rows, and to the disk. The table must say
     afterwards that they count."""
     halves = np.ascontiguousarray(vectors, "<f2")
-    codes, scales, off = quantised(halves)
+    center = folder / CENTER.format(generation)
+    if not count:
+        _write(center, halves.mean(axis=0, dtype=np.float64).astype("<f4"), 0)
+    codes, scales, off = quantised(halves, np.fromfile(center, "<f4", halves.shape[1]))
     about = np.empty(len(ids), ROW)
     about["id"], about["scale"], about["off"] = ids, scales, off
     for name, values in ((VECTORS, halves), (CODES, codes), (ROWS, about)):
         row = values.nbytes // max(len(ids), 1)
-        path = folder / name.format(generation)
-        with open(path, "r+b" if path.exists() else "w+b") as file:
-            file.truncate(count * row)
-            file.seek(count * row)
-            file.write(values.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+        _write(folder / name.format(generation), values, count * row)
+
+
+def _write(path: Path, values: npt.NDArray[Any], at: int) -> None:
+    """Put bytes behind the first ``at`` of a file, in the place of all that is there."""
+    with open(path, "r+b" if path.exists() else "w+b") as file:
+        file.truncate(at)
+        file.seek(at)
+        file.write(values.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def rewrite(folder: Path, rows: Rows, kept: npt.NDArray[np.bool_], generation: int) -> int:
@@ -149,13 +165,14 @@ def rewrite(folder: Path, rows: Rows, kept: npt.NDArray[np.bool_], generation: i
                 file.write(values[places[start : start + CHUNK]].tobytes())
             file.flush()
             os.fsync(file.fileno())
+    _write(folder / CENTER.format(generation), rows.center.astype("<f4"), 0)
     return len(places)
 
 
 def clean(folder: Path, generation: int) -> None:
     """Delete the files of other generations. One that is still mapped may stay on some systems
     until the next time."""
-    current = {name.format(generation) for name in (VECTORS, CODES, ROWS)}
+    current = {name.format(generation) for name in FILES}
     for path in _files(folder):
         if path.name not in current:
             with suppress(OSError):
@@ -163,7 +180,7 @@ def clean(folder: Path, generation: int) -> None:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    for name in (VECTORS, CODES, ROWS):
+    for name in FILES:
         yield from folder.glob(name.format("*"))
 
 

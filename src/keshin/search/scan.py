@@ -1,11 +1,11 @@
 """The best rows of an index, exactly, in one pass over their codes.
 
-A query q and a row x have the product q.x. The row's code c (int8, with a scale a) gives a.q.c, and
-by Cauchy and Schwarz
+A query q and a row x have the product q.x. With the centre m of the rows, the row's code c (int8,
+with a scale a) gives q.m + a.q.c, and by Cauchy and Schwarz
 
-    |q.x - a.q.c| <= |q| |x - a.c|,
+    |q.x - (q.m + a.q.c)| <= |q| |x - m - a.c|,
 
-where |x - a.c| is stored with the row. So every row has a lower and an upper bound of its product,
+where the last length is stored with the row. So every row has a lower and an upper bound of its product,
 and only rows whose upper bound reaches the k-th best lower bound can be among the k best: some
 hundreds of a million. Their products are computed from the float16 vectors in float64. The answer is
 that of a full scan of the float16 vectors, ties broken by the older row; the codes only save
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from keshin.encode.pipeline import available_cores
 from keshin.search.rows import Floats, Ints, Rows
 
-BLOCK, PIECE = 1024, 16
+BLOCK, PIECE, LONG = 2048, 16, 65536
 QUERIES = 16
 """At once; more would make BLAS start threads of its own."""
 GROUP = 64
@@ -50,7 +50,7 @@ def best(
         upper, lower = _bounds(rows, some, gone, threads or available_cores())
         for query, highest, least in zip(some, upper, lower, strict=True):
             found.append(_exact(rows, query, highest, least, k, gone))
-    rows.forget()
+        rows.forget()
     return found
 
 
@@ -62,23 +62,29 @@ def _bounds(rows: Rows, queries: Floats, gone: Ints, threads: int) -> tuple[Floa
     lower = np.empty((len(queries), groups), np.float32)
     columns = np.ascontiguousarray(queries.T)
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
-    # What float32 may lose in a sum of d products of a row that is hardly longer than 1.
-    slack = (1.1 * (rows.width + 8) * 2.0**-24 * lengths).astype(np.float32)
+    # What float32 may lose in a sum of d products of a difference that is hardly longer than 2.
+    slack = (1.1 * (rows.width + 16) * 2.0**-24 * 2 * lengths).astype(np.float32)
+    middle = (queries.astype(np.float64) @ rows.center)[:, None].astype(np.float32)
     reach = (lengths * (1 + 1e-6)).astype(np.float32)
 
     def work(begin: int, end: int) -> None:
         buffer = np.empty((BLOCK, rows.width), np.float32)
-        for start in range(begin, end, BLOCK):
+        for start in range(begin, end, BLOCK):  # as few calls as can be: threads take turns in each
             stop = min(start + BLOCK, end)
             block = buffer[: stop - start]
             np.copyto(block, rows.codes[start:stop])
+            upper[:, start:stop] = _products(block, columns)
+        for start in range(begin, end, LONG):
+            stop = min(start + LONG, end)
             about = rows.about[start:stop]
             margin = about["off"] * reach + slack
-            part = _products(block, columns) * about["scale"]
+            part = upper[:, start:stop]
+            part *= about["scale"]
+            part += middle
             low = part - margin
+            part += margin
             missing = gone[np.searchsorted(gone, start) : np.searchsorted(gone, stop)] - start
             low[:, missing] = -np.inf
-            np.add(part, margin, out=upper[:, start:stop])
             edges = range(0, stop - start, GROUP)
             np.maximum.reduceat(
                 low, edges, axis=1, out=lower[:, start // GROUP : start // GROUP + len(edges)]
