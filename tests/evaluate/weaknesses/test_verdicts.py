@@ -8,10 +8,12 @@ import pytest
 
 import keshin
 from fake_encoders import Known, fake, noise
+from keshin.errors import KeshinError
 from keshin.evaluate.weaknesses import weaknesses
+from keshin.evaluate.weaknesses.page import page
 from keshin.evaluate.weaknesses.run import judge, questions_of
 from keshin.evaluate.weaknesses.scenes import Scene
-from keshin.evaluate.weaknesses.tables import prompts
+from keshin.evaluate.weaknesses.tables import captions_in
 from keshin.evaluate.weaknesses.tasks import TASKS
 from keshin.evaluate.weaknesses.verdicts import RULES, passes, verdict, words
 from keshin.statistics.figure import Figure
@@ -91,7 +93,7 @@ def test_every_verdict_has_words_in_both_languages():
 
 def encoder_for(config, task, parts, **changes):
     questions = questions_of(task, 0, COUNT)
-    known = Known(questions, prompts().templates[task.templates], parts)
+    known = Known(questions, captions_in().templates[task.templates], parts)
     return fake(config, **{"say": known.say, "see": known.see} | changes), known
 
 
@@ -191,7 +193,7 @@ def test_who_believes_what_is_written(config, share, expected):
     task = BY_KEY["attack"]
     questions = questions_of(task, 0, COUNT)
     dice = np.random.default_rng(1)
-    known = Known(questions, prompts().templates[task.templates], ["plain", "named", "letters"])
+    known = Known(questions, captions_in().templates[task.templates], ["plain", "named", "letters"])
     for choice in questions.choices["named"]:
         if dice.random() < share:
             written = [n for n in choice.candidates if choice.level in n[0].split()]
@@ -212,6 +214,20 @@ def test_the_whole_run_painted_and_its_progress(config):
         assert rows[-1][1] == rows[-1][2]
     assert report.labels is None
     assert report.fingerprint == "fake"
+
+
+def test_captions_in_japanese(tiny_folder):
+    tiny = keshin.load(tiny_folder, threads=1)  # its tokenizer knows Japanese as bytes only
+    with pytest.raises(KeshinError, match="Captions in the language 'ja' tell nothing here"):
+        weaknesses(tiny, count=20, tasks=["near"], captions="ja")
+    with pytest.raises(KeshinError, match="no captions in the language 'xx'"):
+        weaknesses(tiny, count=20, tasks=["near"], captions="xx")
+    report = weaknesses(keshin.load("mini", threads=1), count=20, tasks=["near"], captions="ja")
+    assert report.captions == "ja"
+    assert report.findings[0].main.chance == 0.5
+    text = page(report, language="ja")
+    assert "楕円" in text
+    assert "--captions ja" in text
 
 
 def test_the_same_seed_gives_the_same_report(config):
