@@ -8,9 +8,7 @@ import pytest
 
 import keshin
 from fake_encoders import Known, fake, noise
-from keshin.errors import KeshinError
 from keshin.evaluate.weaknesses import weaknesses
-from keshin.evaluate.weaknesses.page import page
 from keshin.evaluate.weaknesses.run import judge, questions_of
 from keshin.evaluate.weaknesses.scenes import Scene
 from keshin.evaluate.weaknesses.tables import captions_in
@@ -214,20 +212,6 @@ def test_the_whole_run_painted_and_its_progress(config):
         assert rows[-1][1] == rows[-1][2]
     assert report.labels is None
     assert report.fingerprint == "fake"
-
-
-def test_captions_in_japanese(tiny_folder):
-    tiny = keshin.load(tiny_folder, threads=1)  # its tokenizer knows Japanese as bytes only
-    with pytest.raises(KeshinError, match="Captions in the language 'ja' tell nothing here"):
-        weaknesses(tiny, count=20, tasks=["near"], captions="ja")
-    with pytest.raises(KeshinError, match="no captions in the language 'xx'"):
-        weaknesses(tiny, count=20, tasks=["near"], captions="xx")
-    report = weaknesses(keshin.load("mini", threads=1), count=20, tasks=["near"], captions="ja")
-    assert report.captions == "ja"
-    assert report.findings[0].main.chance == 0.5
-    text = page(report, language="ja")
-    assert "楕円" in text
-    assert "--captions ja" in text
 
 
 def test_the_same_seed_gives_the_same_report(config):
