@@ -131,6 +131,24 @@ class Calibration(msgspec.Struct, frozen=True):
     error_after: float
     """With the temperature fitted on the other half of the pictures."""
     bins_after: tuple[Bin, ...]
+    corrected: float | None = None
+    """The error less what noise adds to it; None in evaluations of earlier versions."""
+    interval: tuple[float, float] | None = None
+    """95 %, of the true error in bins like these. The error itself may lie above it: noise."""
+    corrected_after: float | None = None
+    interval_after: tuple[float, float] | None = None
+
+
+class RiskArea(msgspec.Struct, frozen=True):
+    """AURC: the share of wrong answers, averaged over how many of the surest are answered."""
+
+    value: float
+    low: float
+    high: float
+    best: float
+    """Of scores that put every right answer before every wrong one."""
+    chance: float
+    """Of scores that say nothing: the share of wrong answers."""
 
 
 class RiskPoint(msgspec.Struct, frozen=True):
@@ -141,6 +159,9 @@ class RiskPoint(msgspec.Struct, frozen=True):
     """Share of wrong answers among those answered."""
     threshold: float
     """The least score answered."""
+    low: float | None = None
+    high: float | None = None
+    """95 % interval of the risk; None in evaluations of earlier versions."""
 
 
 class OrderAlarm(msgspec.Struct, frozen=True):
@@ -236,6 +257,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     """Those that are not 0: right class, answer, pictures."""
     calibration: Calibration | None = None
     risk: tuple[RiskPoint, ...] = ()
+    risk_area: RiskArea | None = None
     order: OrderAlarm | None = None
     ensembling: Difference | None = None
     """All templates against the single default prompt; None where they are the same."""
