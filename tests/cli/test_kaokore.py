@@ -28,7 +28,7 @@ def test_another_version_is_said(tmp_path, tiny_folder):
 
 
 def test_a_whole_run(tmp_path, tiny_folder, monkeypatch):
-    monkeypatch.setattr("keshin.evaluate.kaokore.faces.version_of", lambda _labels: "1.0")
+    monkeypatch.setattr("keshin.evaluate.sets.kaokore.faces.version_of", lambda _labels: "1.0")
     monkeypatch.setattr(trained, "STRENGTHS", (0.1,))
     quick = Figure(0.75, 0.6, 0.9, 0.5, 10)
     monkeypatch.setattr(clustered, "figure", lambda *_of, **_how: quick)

@@ -137,7 +137,7 @@ def _tell(study: Study, data: Path, given: dict[str, Any]) -> None:
 
 def _download(version: str, data: Path) -> bool:
     """Fetch, and say how it went; whether all came that still exists."""
-    from keshin.evaluate.kaokore.download import download
+    from keshin.evaluate.sets.kaokore.download import download
 
     click.echo(
         f"Fetching KaoKore {version} from the institutions that hold the scrolls into {data}, one "

@@ -13,7 +13,7 @@ from keshin.errors import DataError, KeshinError
 from keshin.evaluate.kaokore import clustered, trained
 from keshin.evaluate.kaokore.answer import _words, answer, verdict
 from keshin.evaluate.kaokore.clustered import Figure
-from keshin.evaluate.kaokore.faces import read_faces
+from keshin.evaluate.sets.kaokore.faces import read_faces
 from keshin.evaluate.kaokore.finetuned import fold_name, held_out, open_finetuned
 from keshin.evaluate.kaokore.page import page
 from keshin.evaluate.kaokore.results import Study

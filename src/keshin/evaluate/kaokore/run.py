@@ -19,7 +19,7 @@ from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
 from keshin.evaluate.kaokore import study as s
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces, read_faces
+from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.evaluate.kaokore.finetuned import Load, open_finetuned
 from keshin.evaluate.kaokore.mistakes import by_kind, surest_mistakes
 from keshin.evaluate.kaokore.results import Method, Shots, Study

@@ -17,8 +17,8 @@ from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
 from keshin.evaluate.kaokore import clustered as c
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces
-from keshin.evaluate.kaokore.reader import targets
+from keshin.evaluate.sets.kaokore.faces import Faces
+from keshin.evaluate.sets.kaokore.reader import targets
 from keshin.evaluate.kaokore.results import Method, Plain, Prompt, Row, Scores, Shots
 from keshin.evaluate.kaokore.trained import (
     SHOTS,

@@ -15,8 +15,8 @@ import numpy as np
 
 from keshin.errors import DataError, require
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces
-from keshin.evaluate.kaokore.reader import targets
+from keshin.evaluate.sets.kaokore.faces import Faces
+from keshin.evaluate.sets.kaokore.reader import targets
 from keshin.evaluate.kaokore.zero_shot import criterion
 
 FOLDS = 5
