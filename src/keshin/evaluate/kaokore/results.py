@@ -70,8 +70,10 @@ class Prompt(Result, frozen=True, kw_only=True):
 
 
 class Shots(Result, frozen=True, kw_only=True):
-    """The probe after some examples a class: mean and 95 % of the draws."""
+    """A classifier after some examples a class: mean, and 95 % of resampled draws and works."""
 
+    start: str
+    """``zero``, or ``text``: drawn towards the weights of the texts that train chose."""
     shots: int
     dev: float
     dev_low: float
@@ -136,9 +138,9 @@ class Study(Result, frozen=True, kw_only=True):
     chosen: dict[str, tuple[str, ...]]
     """language -> what each fold chose, then what all of train chose."""
     few: tuple[Shots, ...]
-    overtakes: int | None = None
-    """Examples a class from which the probe is above zero-shot on dev."""
-    overtakes_within: int | None = None
+    overtakes: dict[str, int | None] = {}
+    """start -> examples a class from which it is above zero-shot on dev."""
+    overtakes_within: dict[str, int | None] = {}
     kinds: tuple[KindRow, ...]
     mistakes: tuple[Mistake, ...]
     unread: tuple[str, ...] = ()

@@ -157,6 +157,31 @@ def few_shot(
     )
 
 
+def drawn_scores(
+    train: Examples,
+    asked: FloatArray,
+    classes: int,
+    size: int,
+    *,
+    start: Start = "zero",
+    text: Text | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> FloatArray:
+    """(draws, m, k) scores of (m, d) features after ``size`` examples a class, drawn anew each time.
+
+    For measures that are no metric of the scores of all pictures together; else as ``few_shot``.
+    """
+    _check(train, train, classes, start, text, (size,))
+    rng = np.random.default_rng(seed)
+    fitting, found = _Fitting(classes, start, text), []
+    for _ in range(draws):
+        order = shuffled(train.targets, rng)
+        chosen = np.sort(np.concatenate([rows[:size] for rows in order]))
+        found.append(fitting.scores(train.take(chosen), size, asked)[1])
+    return np.stack(found)
+
+
 def _check(
     train: Examples,
     test: Examples,
