@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.statistics.intervals import effective_bounds
-from keshin.statistics.metrics import Measure, accuracy, balanced_accuracy, measure
-from keshin.statistics.point_values import point_value
+from keshin.statistics.metrics import Measure, accuracy, balanced_accuracy, measure, study
 from keshin.statistics.uncertainty import compare
 
 IntArray = npt.NDArray[np.int64]
@@ -37,7 +36,7 @@ class Figure(msgspec.Struct, frozen=True):
 
 def area(targets: IntArray, scores: FloatArray) -> float:
     """Area under the ROC curve: how often an incarnation scores above a person; ties count half."""
-    return point_value(AREA)(targets, scores)
+    return study(AREA, targets, scores).value
 
 
 def ranked(metric: str, targets: IntArray, scores: FloatArray, works: IntArray) -> Figure:

@@ -40,13 +40,13 @@ def few_examples(
     """
     material.say("few examples")
     known, train, dev = material.targets("incarnation"), material.train, material.split["dev"]
-    learn = Examples(material.vectors[train], known[train])
-    asked = Examples(material.vectors[dev], known[dev])
     rows = []
     for start in get_args(Start):
+        features = _features(material, start)
+        learn, asked = (Examples(features[part], known[part]) for part in (train, dev))
         curve = few_shot(
-            learn, asked, 2, start=start, text=_text(material, way), full=False, draws=draws,
-            metric=AREA, groups=material.works[dev],
+            learn, asked, 2, start=start, text=_text(material, way, start), full=False,
+            draws=draws, metric=AREA, groups=material.works[dev],
         )  # fmt: skip
         for size, point in zip(SIZES, curve.points, strict=True):
             within = _within(material, of_fold, start, size, draws)
@@ -66,10 +66,17 @@ def few_examples(
     return rows
 
 
-def _text(material: Material, way: Candidate) -> Text:
-    return Text(
-        np.asarray(text_weights(material.encoder, way), np.float32), material.encoder.logit_scale
-    )
+def _features(material: Material, start: Start) -> FloatArray:
+    """The text's weights are of the joint space; a start from nothing reads what probes read."""
+    found = material.vectors if start == "text" else material.read
+    return np.asarray(found, np.float32)
+
+
+def _text(material: Material, way: Candidate, start: Start) -> Text | None:
+    if start != "text":
+        return None
+    weights = np.asarray(text_weights(material.encoder, way), np.float32)
+    return Text(weights, material.encoder.logit_scale)
 
 
 def _within(
@@ -77,13 +84,14 @@ def _within(
 ) -> FloatArray:
     """(draws, works) areas within works, each by what learnt from other works."""
     known, train, seen = material.targets("incarnation"), material.train, material.seen
+    features = _features(material, start)
     columns: list[list[float]] = []
     for fold, way in enumerate(of_fold):
         learn = train[material.folds[train] != fold]
         asked = seen[material.folds[seen] == fold]
         scores = drawn_scores(
-            Examples(material.vectors[learn], known[learn]), material.vectors[asked], 2, size,
-            start=start, text=_text(material, way), draws=draws, seed=fold,
+            Examples(features[learn], known[learn]), features[asked], 2, size,
+            start=start, text=_text(material, way, start), draws=draws, seed=fold,
         )  # fmt: skip
         works = material.works[asked]
         found = [areas_within(known[asked], one[:, 1] - one[:, 0], works) for one in scores]

@@ -22,9 +22,10 @@ from keshin.evaluate.kaokore import study as s
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
 from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.evaluate.kaokore.few import few_examples
+from keshin.evaluate.features import extract
 from keshin.evaluate.kaokore.finetuned import Load, open_finetuned
 from keshin.evaluate.kaokore.mistakes import by_kind, surest_mistakes
-from keshin.evaluate.kaokore.results import Method, Shots, Study
+from keshin.evaluate.kaokore.results import Earlier, Method, Shots, Study
 from keshin.evaluate.probes.few_shot import Start
 from keshin.facts import kaokore as facts
 
@@ -41,6 +42,8 @@ class Options:
     """That the folder must hold; "" takes what is there."""
     final: bool = False
     """Ask the test split. Nothing is chosen on it, and it should be asked once."""
+    earlier: tuple[Earlier, ...] = ()
+    """The times that it was asked before: they are told beside."""
     finetuned: Path | None = None
     draws: int = 20
     """Of a few examples."""
@@ -74,8 +77,10 @@ def run_study(
     rows = np.concatenate([faces.rows(split) for split in splits])
     say(f"looking at {len(rows)} faces")
     vectors, good, failures = look(encoder, faces, rows, cache=options.cache)
-    material = s.Material(faces, rows[good], vectors, encoder, options.final, say)
-    kinds: dict[str, FloatArray] = {"probe": vectors}
+    paths = [faces.path(row) for row in rows[good]]
+    features_read = extract(encoder, paths, kind="probe", cache=options.cache).vectors
+    material = s.Material(faces, rows[good], vectors, encoder, options.final, say, features_read)
+    kinds: dict[str, FloatArray] = {"probe": material.read}
     for key, other in (features or {}).items():
         say(f"{key}: looking at the faces")
         kinds[key] = other(faces, material.rows)
@@ -119,6 +124,7 @@ def run_study(
         works=len(np.unique(material.works[material.seen])),
         works_with_both=_both(material),
         final=options.final,
+        earlier=options.earlier if options.final else (),
         methods=methods,
         gains={
             one.method.key: s.gain(material, one, best)

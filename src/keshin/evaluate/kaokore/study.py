@@ -58,6 +58,8 @@ class Material:
     encoder: Encoder
     final: bool = False
     say: Say = lambda _text: None
+    features: FloatArray | None = None
+    """(n, e) what probes read: before the projection (paper, appendix A.3); None: the vectors."""
     folds: IntArray = field(init=False)
     works: IntArray = field(init=False)
     split: dict[str, IntArray] = field(init=False)
@@ -82,6 +84,11 @@ class Material:
     def targets(self, question: str) -> IntArray:
         """(n,)."""
         return targets(self.faces, question)[self.rows]
+
+    @property
+    def read(self) -> FloatArray:
+        """What probes read."""
+        return self.vectors if self.features is None else self.features
 
     @property
     def train(self) -> IntArray:
