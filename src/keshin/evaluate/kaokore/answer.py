@@ -118,11 +118,14 @@ def _untouched(study: Study, language: str, words: Mapping[str, str]) -> list[st
         return []
     ways = untouched("incarnation", language)
     own, other = (ways[key].words.classes for key in ("plain", "dictionary"))
-    works = any(method.dev.area.low > CLEAR for method in (plain, looked_up))
+    within = [method.apart.within if method.apart else None for method in (plain, looked_up)]
+    works = any(figure is not None and figure.low > CLEAR for figure in within)
     return [
         words["untouched"].format(
             plain=ranged(plain.dev.area),
             dictionary=ranged(looked_up.dev.area),
+            plain_within=ranged(within[0]),
+            dictionary_within=ranged(within[1]),
             incarnation=_listed(own["incarnation"], words),
             people=_listed(own["people"], words),
             dictionary_incarnation=_listed(other["incarnation"], words),
@@ -204,10 +207,12 @@ def _examples(study: Study, words: Mapping[str, str]) -> list[str]:
         return []
     never = words["few_never"].format(most=max(entry.shots for entry in study.few))
     places = (("few_dev", study.overtakes), ("few_within", study.overtakes_within))
-    return [
-        words[key].format(**{start: n or never for start, n in found.items()})
-        for key, found in places
-    ]
+    said = []
+    for key, found in places:
+        counts = {s: words["few_count"].format(n=n) if n else never for s, n in found.items()}
+        alike = len(set(counts.values())) == 1 and f"{key}_same" in words
+        said.append(words[f"{key}_same" if alike else key].format(**counts))
+    return said
 
 
 def _beings(study: Study, language: str) -> list[str]:

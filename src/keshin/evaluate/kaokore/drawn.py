@@ -12,6 +12,10 @@ WIDTH, LEFT, RIGHT = 860, 330, 20
 ROW, LINE = 58, 15
 LOWEST = 0.2
 """Where the axis of areas begins; below chance there is little to see."""
+LEAST = 680
+"""Pixels below which the words in a chart would be too small; a phone scrolls it instead."""
+LONG = 24
+"""Signs of a label from which it takes two lines."""
 MARKS = (("a", "same_pages"), ("b", "unseen_works"), ("c", "within"))
 
 
@@ -34,10 +38,12 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
         )
     for number, method in enumerate(methods):
         y = 34 + ROW * number
-        parts.append(
-            f'<text x="{LEFT - 12}" y="{y + 22}" '
-            f'text-anchor="end">{escape(name(method.key))}</text>'
-        )
+        lines = in_two(name(method.key))
+        for line, said in enumerate(lines):
+            at = y + 23 + 16 * line - 8 * (len(lines) - 1)
+            parts.append(
+                f'<text x="{LEFT - 12}" y="{at}" text-anchor="end">{escape(said)}</text>'
+            )
         figures = (
             method.dev.area,
             method.apart.area if method.apart else None,
@@ -116,6 +122,15 @@ def _panel(
     return parts
 
 
+def in_two(text: str) -> list[str]:
+    """A long label on two lines, broken at the comma that is nearest to its middle."""
+    places = [i + 1 for i, sign in enumerate(text) if sign in ",、"]
+    if len(text) < LONG or not places:
+        return [text]
+    cut = min(places, key=lambda place: abs(place - len(text) / 2))
+    return [text[:cut].strip(), text[cut:].strip()]
+
+
 def _dev(entry: Shots) -> tuple[float, float, float]:
     return entry.dev, entry.dev_low, entry.dev_high
 
@@ -127,7 +142,7 @@ def _within(entry: Shots) -> tuple[float, float, float]:
 def _open(width: int, height: int, label: str) -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(label)}">'
+        f'style="min-width:{LEAST}px" aria-label="{escape(label)}">'
     )
 
 

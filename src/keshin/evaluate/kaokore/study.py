@@ -169,7 +169,10 @@ def learnt(material: Material, key: str, answer: Answer) -> Found:
     official = margins(answer(material.train, every))
     kept = margins(apart(answer, 2, material.folds, material.train))
     strengths = getattr(answer, "strengths", ())
-    detail = f"C = {', '.join(f'{s:g}' for s in strengths)}" if strengths else ""
+    detail = ""
+    if strengths:
+        first, *others = strengths
+        detail = f"C = {first:.2g}; of the folds {min(others):.2g} to {max(others):.2g}"
     return compare(material, key, official, kept, detail=detail)
 
 
