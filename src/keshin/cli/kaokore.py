@@ -125,7 +125,9 @@ def _study(api: Any, data: Path, given: dict[str, Any]) -> Study:
     def load(folder: str | Path) -> Any:
         return api.load(folder, mode=given["mode"], threads=given["threads"]).encoder
 
-    earlier = () if given["earlier"] is None else read_earlier(given["earlier"], given["earlier_note"])
+    earlier = (
+        () if given["earlier"] is None else read_earlier(given["earlier"], given["earlier_note"])
+    )
     options = Options(
         version=given["version"],
         final=given["final"],

@@ -60,7 +60,6 @@ def fetch_datasets(sources: Sequence[str], data_dir: Path | None, splits: Sequen
             continue
         there = [split for split in splits if split in dataset.splits]
         with Stages(dataset.title) as stages:
-
             kind = "" if dataset.fetcher else "bytes of "
 
             def progress(

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from keshin.errors import DataError
 from keshin.evaluate.assess import Judged, score
 from keshin.evaluate.features import Progress, Source, extract
-from keshin.evaluate.results import Difference, ProbeResult, Score
+from keshin.evaluate.results import Difference, ProbeResult
 from keshin.evaluate.sets.labelled import Labelled
+from keshin.statistics.figure import Figure
 from keshin.statistics.metrics import measure
 from keshin.statistics.uncertainty import Comparison, compare
 
@@ -88,7 +89,7 @@ def difference(first: str, second: str, found: Comparison) -> Difference:
 
 def _zero_shot(
     metric: str, targets: IntArray, scores: FloatArray, groups: IntArray | None
-) -> Score:
+) -> Figure:
     return score(measure(metric, targets, scores, groups=groups))
 
 

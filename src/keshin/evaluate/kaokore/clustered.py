@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import effective_bounds
 from keshin.statistics.metrics import Measure, accuracy, balanced_accuracy, measure, study
 from keshin.statistics.uncertainty import compare
@@ -18,20 +19,6 @@ from keshin.statistics.uncertainty import compare
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
 AREA, PRECISION = "ROC AUC", "average precision"
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """A value between 0 and 1 with its 95 % interval, chance and what it rests on."""
-
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Faces; for ``within``, works."""
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 def area(targets: IntArray, scores: FloatArray) -> float:
@@ -58,12 +45,11 @@ def share(targets: IntArray, said: IntArray, classes: int, works: IntArray) -> F
     return msgspec.structs.replace(found, chance=majority)
 
 
-def difference(
-    targets: IntArray, first: FloatArray, second: FloatArray, works: IntArray
-) -> Figure:
+def difference(targets: IntArray, first: FloatArray, second: FloatArray, works: IntArray) -> Figure:
     """How much the first scores' area exceeds the second's, on the same faces."""
     found = compare(AREA, targets, first, second, groups=works)
-    return Figure(found.difference, found.low, found.high, 0.0, len(targets))
+    low, high = found.low, found.high
+    return Figure(value=found.difference, low=low, high=high, chance=0.0, count=len(targets))
 
 
 def areas_within(targets: IntArray, scores: FloatArray, works: IntArray) -> dict[int, float]:
@@ -86,14 +72,20 @@ def within(targets: IntArray, scores: FloatArray, works: IntArray) -> Figure | N
         return None
     count, value = len(areas), float(areas.mean())
     if (areas == 0.5).all():
-        return Figure(value, value, value, 0.5, count)
+        return Figure(value=value, low=value, high=value, chance=0.5, count=count)
     variance = float(areas.var(ddof=1)) / count if count > 1 else 0.0
     low, high = effective_bounds(value, variance, count, max(count - 1, 1))
-    return Figure(value, low, high, 0.5, count)
+    return Figure(value=value, low=low, high=high, chance=0.5, count=count)
 
 
 def _figure(found: Measure) -> Figure:
-    return Figure(found.value, found.low, found.high, found.chance, found.count)
+    return Figure(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        chance=found.chance,
+        count=found.count,
+    )
 
 
 def _sure(figure: Figure) -> Figure:

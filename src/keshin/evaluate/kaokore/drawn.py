@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.results import Method, Shots, Study
+from keshin.statistics.figure import Figure
 
 WIDTH, LEFT, RIGHT = 860, 330, 20
 ROW, LINE = 58, 15
@@ -41,9 +41,7 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
         lines = in_two(name(method.key))
         for line, said in enumerate(lines):
             at = y + 23 + 16 * line - 8 * (len(lines) - 1)
-            parts.append(
-                f'<text x="{LEFT - 12}" y="{at}" text-anchor="end">{escape(said)}</text>'
-            )
+            parts.append(f'<text x="{LEFT - 12}" y="{at}" text-anchor="end">{escape(said)}</text>')
         figures = (
             method.dev.area,
             method.apart.area if method.apart else None,

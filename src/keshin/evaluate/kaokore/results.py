@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from keshin.errors import DataError
-from keshin.evaluate.kaokore.clustered import Figure
+from keshin.statistics.figure import Figure
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +153,9 @@ def read_earlier(path: Path, note: str = "") -> tuple[Earlier, ...]:
         ) from error
     tested = {one.key: one.test for one in before.methods if one.test is not None}
     if not tested:
-        raise DataError(f"The study in {path} did not ask the test split, so nothing is to be told.")
+        raise DataError(
+            f"The study in {path} did not ask the test split, so nothing is to be told."
+        )
     return (
         *before.earlier,
         Earlier(

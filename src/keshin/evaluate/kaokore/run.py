@@ -18,15 +18,15 @@ from keshin.core.pictures import Failure
 from keshin.encode.embeddings import open_store
 from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
+from keshin.evaluate.features import extract
 from keshin.evaluate.kaokore import study as s
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.evaluate.kaokore.few import few_examples
-from keshin.evaluate.features import extract
 from keshin.evaluate.kaokore.finetuned import Load, open_finetuned
 from keshin.evaluate.kaokore.mistakes import by_kind, surest_mistakes
 from keshin.evaluate.kaokore.results import Earlier, Method, Shots, Study
 from keshin.evaluate.probes.few_shot import Start
+from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.facts import kaokore as facts
 
 PACKAGES = ("numpy", "onnxruntime", "scikit-learn", "pillow")

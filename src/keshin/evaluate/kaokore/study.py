@@ -16,8 +16,6 @@ from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
 from keshin.evaluate.kaokore import clustered as c
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.sets.kaokore.faces import Faces
-from keshin.evaluate.sets.kaokore.reader import targets
 from keshin.evaluate.kaokore.results import Method, Plain, Prompt, Row, Scores
 from keshin.evaluate.kaokore.trained import (
     Answer,
@@ -37,6 +35,8 @@ from keshin.evaluate.kaokore.zero_shot import (
     nested,
     untouched,
 )
+from keshin.evaluate.sets.kaokore.faces import Faces
+from keshin.evaluate.sets.kaokore.reader import targets
 from keshin.facts import kaokore as facts
 
 if TYPE_CHECKING:
@@ -234,9 +234,7 @@ def untouched_words(material: Material, language: str) -> list[Found]:
     for key, way in untouched("incarnation", language).items():
         margin = margins(ask(material.encoder, way, material.vectors))
         found.append(
-            compare(
-                material, f"{key}_{language}", margin, margin, answered=margin, detail=way.name
-            )
+            compare(material, f"{key}_{language}", margin, margin, answered=margin, detail=way.name)
         )
     return found
 

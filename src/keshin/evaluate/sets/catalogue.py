@@ -82,7 +82,9 @@ def row(dataset: Dataset, folder: Path) -> Row:
         extra=dataset.extra,
         source=dataset.source,
         licence=dataset.licence,
-        versions=tuple(dict.fromkeys((dataset.version, *dataset.versions))) if dataset.version else (),
+        versions=tuple(dict.fromkeys((dataset.version, *dataset.versions)))
+        if dataset.version
+        else (),
         sizes_by=_said(dataset.sizes_from),
         licence_by=_said(dataset.licence_from),
         notes=dataset.notes,

@@ -40,7 +40,11 @@ def test_fetched_from_its_holders_once(holder, tmp_path):
     dataset, seen = facts.get("kaokore_status"), []
     folder = tmp_path / "kaokore-1.0"
     before = row(dataset, folder)
-    assert (before.state, before.fetch_bytes, before.size_is_exact) == ("to fetch", 161000000, False)
+    assert (before.state, before.fetch_bytes, before.size_is_exact) == (
+        "to fetch",
+        161000000,
+        False,
+    )
     assert fetch_dataset(dataset, tmp_path, progress=lambda *of: seen.append(of)) == []
     assert seen[0] == ("pictures", 0, len(plan()) - 1)
     assert seen[-1][1:] == (len(plan()) - 1, len(plan()) - 1)
