@@ -32,7 +32,7 @@ def test_a_whole_run_with_a_resnet50(tmp_path, tiny_folder, monkeypatch):
     """Random weights in torchvision's names, of a network as small as the loader takes."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr("keshin.evaluate.sets.kaokore.faces.version_of", lambda _labels: "1.0")
-    monkeypatch.setattr("keshin.evaluate.probes.few_shot.SIZES", (1,))
+    monkeypatch.setattr("keshin.evaluate.kaokore.few.SIZES", (1,))
     weights = tmp_path / "resnet50.safetensors"
     write_tensors(weights, {k: v.numpy() for k, v in resnet(torch).items()})
     folder = miniature(tmp_path / "k")

@@ -122,10 +122,11 @@ def test_a_test_that_was_asked_before_is_told(study, folder, encoder, tmp_path):
     earlier = read_earlier(path, "another probe")
     assert [one.note for one in earlier] == ["another probe"]
     told = msgspec.structs.replace(study, earlier=earlier)
-    for language, said in (("en", "It was asked before"), ("ja", "以前にも一度")):
+    for language, said in (("en", "asked 2 times in all"), ("ja", "全部で2度")):
         text = answer(told, language)[-1]
         assert said in text
         assert "another probe" in text
+    assert "asked once, at the end" in answer(study, "en")[-1]
     path.write_bytes(msgspec.json.encode(told))
     assert len(read_earlier(path)) == 2
     path.write_text('{"made": "2026-01-01", "methods": []}')

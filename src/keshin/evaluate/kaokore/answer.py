@@ -255,6 +255,9 @@ def _cautions(study: Study, best: Method, words: Mapping[str, str]) -> list[str]
     if best.test and probe and probe.test and title and title.test:
         said.append(
             words["test_done"].format(
+                times=words["times_again"].format(n=len(study.earlier) + 1)
+                if study.earlier
+                else words["times_once"],
                 zero=ranged(best.test.area),
                 probe=ranged(probe.test.area),
                 title=ranged(title.test.area),

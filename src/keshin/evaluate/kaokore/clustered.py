@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import effective_bounds
-from keshin.statistics.metrics import Measure, accuracy, balanced_accuracy, measure, study
+from keshin.statistics.metrics import accuracy, balanced_accuracy, measure, study
 from keshin.statistics.uncertainty import compare
 
 IntArray = npt.NDArray[np.int64]
@@ -28,19 +28,19 @@ def area(targets: IntArray, scores: FloatArray) -> float:
 
 def ranked(metric: str, targets: IntArray, scores: FloatArray, works: IntArray) -> Figure:
     """``AREA`` or ``PRECISION`` of (n,) scores, higher for incarnations."""
-    found = _figure(measure(metric, targets, scores, groups=works))
+    found = measure(metric, targets, scores, groups=works)
     return _sure(found) if metric == AREA and np.ptp(scores) == 0 else found
 
 
 def balanced(targets: IntArray, said: IntArray, classes: int, works: IntArray) -> Figure:
     """Balanced accuracy of (n,) answers: the mean of the recalls of the classes that occur."""
-    found = _figure(balanced_accuracy(targets, said, classes, groups=works))
+    found = balanced_accuracy(targets, said, classes, groups=works)
     return _sure(found) if np.ptp(said) == 0 else found
 
 
 def share(targets: IntArray, said: IntArray, classes: int, works: IntArray) -> Figure:
     """Accuracy of (n,) answers, beside the share of the most frequent class."""
-    found = _figure(accuracy(targets, said, classes, groups=works))
+    found = accuracy(targets, said, classes, groups=works)
     majority = float(np.bincount(targets).max()) / len(targets)
     return msgspec.structs.replace(found, chance=majority)
 
@@ -49,7 +49,15 @@ def difference(targets: IntArray, first: FloatArray, second: FloatArray, works: 
     """How much the first scores' area exceeds the second's, on the same faces."""
     found = compare(AREA, targets, first, second, groups=works)
     low, high = found.low, found.high
-    return Figure(value=found.difference, low=low, high=high, chance=0.0, count=len(targets))
+    return Figure(
+        value=found.difference,
+        low=low,
+        high=high,
+        chance=0.0,
+        count=len(targets),
+        method=found.method,
+        unit="difference",
+    )
 
 
 def areas_within(targets: IntArray, scores: FloatArray, works: IntArray) -> dict[int, float]:
@@ -75,17 +83,8 @@ def within(targets: IntArray, scores: FloatArray, works: IntArray) -> Figure | N
         return Figure(value=value, low=value, high=value, chance=0.5, count=count)
     variance = float(areas.var(ddof=1)) / count if count > 1 else 0.0
     low, high = effective_bounds(value, variance, count, max(count - 1, 1))
-    return Figure(value=value, low=low, high=high, chance=0.5, count=count)
-
-
-def _figure(found: Measure) -> Figure:
-    return Figure(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        chance=found.chance,
-        count=found.count,
-    )
+    method = "effective number of works, Student"
+    return Figure(value=value, low=low, high=high, chance=0.5, count=count, method=method)
 
 
 def _sure(figure: Figure) -> Figure:

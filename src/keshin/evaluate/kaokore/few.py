@@ -45,7 +45,7 @@ def few_examples(
         features = _features(material, start)
         learn, asked = (Examples(features[part], known[part]) for part in (train, dev))
         curve = few_shot(
-            learn, asked, 2, start=start, text=_text(material, way, start), full=False,
+            learn, asked, 2, start=start, text=_text(material, way, start), sizes=SIZES, full=False,
             draws=draws, metric=AREA, groups=material.works[dev],
         )  # fmt: skip
         for size, point in zip(SIZES, curve.points, strict=True):
