@@ -11,7 +11,7 @@ import keshin
 from kaokore_faces import miniature
 from keshin.errors import DataError, KeshinError
 from keshin.evaluate.kaokore import trained
-from keshin.evaluate.kaokore.answer import _words, answer, verdict
+from keshin.evaluate.kaokore.answer import answer, verdict, words_of
 from keshin.evaluate.kaokore.drawn import in_two
 from keshin.evaluate.kaokore.finetuned import fold_name, held_out, open_finetuned
 from keshin.evaluate.kaokore.page import page
@@ -260,7 +260,7 @@ def test_page_is_whole_and_escaped(study, folder, language):
 
 
 def test_both_languages_say_the_same_things():
-    english, japanese = _words()["en"], _words()["ja"]
+    english, japanese = words_of("en"), words_of("ja")
     assert english.keys() == japanese.keys()
 
     def fields(text):
