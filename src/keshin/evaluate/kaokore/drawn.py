@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from keshin.evaluate.kaokore.results import Method, Shots, Study
 from keshin.pages.axes import share
-from keshin.pages.drawing import Canvas, Scale
+from keshin.pages.drawing import Canvas, Scale, text_width
 from keshin.pages.numbers import with_interval
 from keshin.statistics.figure import Figure
 
@@ -31,10 +31,11 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
     height = ROW * len(methods) + 60
     canvas = Canvas(WIDTH, height, words["chart_label"])
     scale = Scale(LOWEST, 1.0, LEFT, WIDTH - RIGHT)
+    begin: float = LEFT
     for kind, key in enumerate(MARKS):
-        begin = LEFT + 175 * kind
         canvas.mark(begin + 5, 11, kind, f"f{kind}")
         canvas.text(begin + 15, 15, words[key])
+        begin += text_width(words[key]) + 32
     for value in (0.25, CHANCE, 0.75, 1.0):
         css = "chance" if value == CHANCE else "grid"
         canvas.line((scale(value), 26), (scale(value), height - 24), css)

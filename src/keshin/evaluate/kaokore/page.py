@@ -20,6 +20,7 @@ from keshin.pages.thumbnails import thumbnail
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SIDE = 112
+PARTS = ("methods", "few", "kinds", "mistakes", "status", "gender", "prompts", "data")
 PROMPTS_SHOWN = 12
 """Of each language, the best on train."""
 OWN_NAMES = ("probe", "finetuned", "title")
@@ -34,6 +35,7 @@ def page(study: Study, language: str, root: Path | None = None) -> str:
         TEMPLATE,
         words,
         title=words["title"],
+        sections=[(part, words[f"heading_{part}"]) for part in PARTS],
         other=words_of(other),
         study=study,
         answer=answer(study, language),
