@@ -24,7 +24,7 @@ from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import Evaluation, read_evaluation
 from keshin.evaluate.sources import Choices, captioned, open_pictures
 from keshin.facts import prompts
-from keshin.pages import page
+from keshin.pages.page import write
 
 EVERYTHING = "all"
 
@@ -225,7 +225,7 @@ def _print(found: Sequence[Evaluation], asked: Asked) -> None:
     else:
         text = as_table(found)
     if asked.output is not None:
-        _said(page.write(asked.output, text + "\n"))
+        _said(write(asked.output, text + "\n"))
     else:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
         sys.stdout.flush()

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from keshin.cli.options import FOLDER, NEW_FILE, Command, language_option, mode_option, threads_option
+from keshin.cli.options import (
+    FOLDER,
+    NEW_FILE,
+    Command,
+    language_option,
+    mode_option,
+    threads_option,
+)
 
 WITHOUT = "none"
 
