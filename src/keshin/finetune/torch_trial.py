@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from msgspec.structs import replace
 from torch import Tensor
 
@@ -121,3 +122,7 @@ def _downwards(share: float, step: float) -> Iterator[float]:
     for place in range(round(share / step), -1, -1):
         yield min(place * step, share)
 
+
+def set_threads(threads: int) -> None:
+    """PyTorch's threads."""
+    torch.set_num_threads(threads)
