@@ -97,6 +97,13 @@ def diagnose(trace: Trace) -> Finding | None:
         return Finding(
             "frozen", f"{at}: {what}.", "Free some weights: every tower is frozen or cut off."
         )
+    if total < STILL * max(1.0, len(trace.moved) / 100):
+        return Finding(
+            "learning rate too low",
+            f"{at}, and in {len(trace.losses)} steps the weights moved by only {total:.1e} of "
+            "their size.",
+            "Raise the learning rate tenfold, or train longer.",
+        )
     if trace.scale >= BOUND * trace.scale_limit and trace.alike < COLLAPSED:
         return Finding(
             "scale at its bound",
@@ -117,13 +124,6 @@ def diagnose(trace: Trace) -> Finding | None:
         )
     if largest > HASTY or trace.alike >= COLLAPSED or trace.end > 1.5 * trace.chance:
         return _hasty(at, largest, trace)
-    if total < STILL * max(1.0, len(trace.moved) / 100):
-        return Finding(
-            "learning rate too low",
-            f"{at}, and in {len(trace.losses)} steps the weights moved by only {total:.1e} of "
-            "their size.",
-            "Raise the learning rate tenfold, or train longer.",
-        )
     return Finding(
         "targets do not follow the pictures",
         f"{at}, though the weights moved by {total:.1e} of their size and the gradients are not "

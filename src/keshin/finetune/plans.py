@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 PLANS: dict[str, Plan] = {
-    "lora": Plan(rate=2e-3, epochs=15, rank=8, weight_decay=0.0),
+    "lora": Plan(rate=1e-3, epochs=15, rank=8, weight_decay=0.0),
     "full": Plan(rate=1e-4, epochs=15, layer_decay=0.75),
 }
 """Found on CIFAR-10's training pictures (docs/decisions.md)."""

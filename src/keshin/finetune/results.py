@@ -123,7 +123,7 @@ def _lines(result: Result) -> list[str]:
             v = each.against_zero_shot
             gain = f"{100 * v.difference:+.1f} [{100 * v.low:+.1f}, {100 * v.high:+.1f}]"
         mark = "*" if each.method == result.chosen else " "
-        lines.append(f"{name:12}{mark}{shown(each.accuracy):43} {gain:26} {-each.forgets:+.1f}")
+        lines.append(f"{name:12}{mark}{shown(each.accuracy):43} {gain:26} {0.0 - each.forgets:+.1f}")
     lines += [
         f"chance       {100 * result.chance:5.1f} %; the commonest class {100 * result.commonest:.1f} %",
         "",

@@ -154,9 +154,9 @@ def finetune(
     )
     material = open_material(source, captions=captions)
     prepared = prepare(opened, material, templates=templates, metric=metric, watch=watch)
-    session = _session(opened, prepared, options, folder, anchor, watch)
+    session = open_session(opened, prepared, options, folder, anchor, watch)
     left_out = possible(options.methods, classes=bool(material.names), torch=torch_is_here())
-    _try_all(session, left_out)
+    try_all(session, left_out)
     ways = session.trials.ways
     rule = Rule(ways, prepared.weights, prepared.groups, may_forget)
     chosen = ways[rule.choose()]
@@ -174,7 +174,7 @@ def finetune(
     return result
 
 
-def _session(
+def open_session(
     model: Model,
     prepared: Prepared,
     options: Options,
@@ -182,6 +182,7 @@ def _session(
     anchor: str | os.PathLike[str] | None,
     watch: Watch | None,
 ) -> Session:
+    """All that the methods share. ``folder``: where folds are kept that are done; None: nowhere."""
     held = getattr(model.encoder.towers, "checkpoint", None)
     checkpoint = held if isinstance(held, Checkpoint) else find_checkpoint(model.origin)[0]
     asked = open_anchor(model.encoder, anchor)
@@ -204,7 +205,7 @@ def _session(
     return Session(model, checkpoint, prepared, options, work, asked, before, trials, watch)
 
 
-def _try_all(session: Session, left_out: dict[str, str]) -> None:
+def try_all(session: Session, left_out: dict[str, str]) -> None:
     """Each method on each fold, in the order of the rule."""
     options, trials = session.options, session.trials
     trials.zero_shot()
