@@ -1,10 +1,11 @@
 """Is the accuracy that `keshin finetune` expects the one that comes, and what does a model forget?
 
-From a pool of labelled training pictures (a table with ``file``, ``split``, ``status``) 5, 10 and 20
-of each class are drawn, several times; each draw is fine-tuned with the probes, and what was chosen
-is asked all *dev* pictures, which decided nothing. Reported: how often the interval holds the truth,
-the mean of estimate and truth, and the same for the naive number, that of the best method in the
-same cross-validation. Then one draw is tuned as a whole model, with and without the guard.
+From a pool of labelled training pictures (a table with ``file``, ``split``, ``status``), 5, 10 and
+20 of each class are drawn, several times; each draw is fine-tuned with the probes, and what was
+chosen is asked all *dev* pictures, which decided nothing. Reported: how often the interval holds
+the truth, the mean of estimate and truth, and the same for the naive number, that of the best
+method in the same cross-validation. Then a draw is tuned as a whole model, with and without the
+guard.
 
     OMP_NUM_THREADS=1 python benchmarks/finetune.py --labels labels.csv --train POOL --dev DEV
         --output benchmarks/results/finetune.json
@@ -26,7 +27,7 @@ import numpy as np
 
 import keshin
 from keshin.evaluate.sets.labelled import Labelled
-from keshin.finetune.choice import Rule
+from keshin.finetune.choice import Rule, estimate
 from keshin.finetune.finishing import finish
 from keshin.finetune.material import open_material
 from keshin.finetune.preparing import Prepared, prepare
@@ -65,8 +66,6 @@ def of_heads(model: Any, pool: Labelled, test: Prepared, each: int, draws: int) 
         data = drawn(pool, each, seed)
         session = session_of(model, data, ("text", "linear"), seed)
         prepared, ways = session.prepared, session.trials.ways
-        from keshin.finetune.choice import estimate
-
         rule = Rule(ways, prepared.weights, prepared.groups, None)
         chosen = ways[rule.choose()]
         worth = estimate(chosen.right, prepared.weights, prepared.groups, rule.worth(seed))
@@ -86,17 +85,15 @@ def of_heads(model: Any, pool: Labelled, test: Prepared, each: int, draws: int) 
                 "zero_shot_truth": true["zero-shot"],
             }
         )
-    mean = {
-        key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "chosen"
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "chosen"}
+    mean["picked"] = {
+        m: sum(r["chosen"] == m for r in rows) for m in ("zero-shot", "text", "linear")
     }
-    mean["picked"] = {m: sum(r["chosen"] == m for r in rows) for m in ("zero-shot", "text", "linear")}
     mean["off_by"] = float(np.mean([abs(row["estimate"] - row["truth"]) for row in rows]))
     return {"each": each, "draws": rows, "mean": mean}
 
 
-def of_models(
-    model: Any, pool: Labelled, test: Prepared, each: int, method: str
-) -> dict[str, Any]:
+def of_models(model: Any, pool: Labelled, test: Prepared, each: int, method: str) -> dict[str, Any]:
     session = session_of(model, drawn(pool, each, 0), (method,), 0)
     prepared, ways = session.prepared, session.trials.ways
     found: dict[str, Any] = {

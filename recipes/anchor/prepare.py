@@ -25,6 +25,7 @@ Unicode License V3.
 
 
 def main(path: str) -> None:
+    """Write the anchor from the table of emoji."""
     rows = parquet.read_table(path).to_pylist()
     wanted = {}
     for row in rows:
@@ -34,6 +35,7 @@ def main(path: str) -> None:
     names = [n for n in wanted if not any(n != o and f" {n} " in f" {o} " for o in wanted)]
     chosen = [names[i] for i in np.linspace(0, len(names) - 1, COUNT).astype(int)]
     with zipfile.ZipFile(OUT, "w", zipfile.ZIP_STORED) as archive:
+
         def add(name: str, data: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)  # the same bytes on any day
 

@@ -67,7 +67,9 @@ def test_shuffled_labels_are_seen_without_training():
     assert p < 0.01
     assert judge_labels(vectors, targets, groups, -0.1) is None
     shuffled = np.random.default_rng(3).permutation(targets)
-    assert judge_labels(vectors, shuffled, groups, -0.1).cause == "labels do not follow the pictures"
+    assert (
+        judge_labels(vectors, shuffled, groups, -0.1).cause == "labels do not follow the pictures"
+    )
     assert judge_labels(vectors, shuffled, groups, 0.1) is None  # something was learnt after all
 
 

@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
-from fine_pictures import COLOURS, picture, write_classes
 from PIL import Image
 
+from fine_pictures import COLOURS, picture, write_classes
 from keshin.api import load
 from keshin.errors import DataError
 from keshin.finetune.folds import assign, fold_count, repeat_count, splits
@@ -63,7 +63,12 @@ def _jpeg(image, quality):
 
 def test_other_quality_size_mirror_and_brightness_are_near_copies_and_others_are_not():
     one = _photo(1)
-    copies = [one, _jpeg(one, 40), one.resize((50, 50)), one.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    copies = [
+        one,
+        _jpeg(one, 40),
+        one.resize((50, 50)),
+        one.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    ]
     looks = look([*copies, *(_photo(s) for s in range(2, 40))], [str(i) for i in range(42)])
     blind = np.eye(42, dtype=np.float32)  # vectors that see no likeness
     pairs = find_pairs(looks, blind, 0.9)

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from fine_pictures import COLOURS, picture, write_classes
 
 import keshin
+from fine_pictures import COLOURS, picture, write_classes
 from keshin.core.checkpoint import load_checkpoint
 from keshin.errors import DataError
 from keshin.finetune import PLANS, Plan, read_result, running, trials
@@ -130,7 +130,9 @@ def test_an_interrupted_run_goes_on(model, folder, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="interrupted"):
         keshin.finetune(model, folder, out, **options, seed=3)
     after = []
-    again = keshin.finetune(model, folder, out, watch=lambda w, d, t: after.append((w, d)), **options)
+    again = keshin.finetune(
+        model, folder, out, watch=lambda w, d, t: after.append((w, d)), **options
+    )
     assert sum(w == "lora" for w, _ in after) < 35  # of 50: what was done is not done again
     alone = keshin.finetune(model, folder, **options)
     assert [o.accuracy for o in again.methods] == [o.accuracy for o in alone.methods]
@@ -145,7 +147,9 @@ def test_a_folder_with_other_files_is_refused(model, folder, tmp_path):
 
 def test_captions_of_their_own_leave_whole_models_only(model, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "SHARES", (1.0,))
-    texts = [f"a {size} {name} number {i}" for i in range(8) for size in ("big",) for name in COLOURS]
+    texts = [
+        f"a {size} {name} number {i}" for i in range(8) for size in ("big",) for name in COLOURS
+    ]
     with (tmp_path / "pairs.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "caption"])
@@ -182,4 +186,6 @@ def test_the_command_says_what_it_found(folder, tiny_folder, tmp_path, run_keshi
     assert "Chosen: text" in text
     assert "broken.jpg" in text
     assert "which the choice does not flatter" in text
-    assert run_keshin("finetune", folder, "--model", tiny_folder, "-o", tmp_path / "o").returncode == 2
+    assert (
+        run_keshin("finetune", folder, "--model", tiny_folder, "-o", tmp_path / "o").returncode == 2
+    )

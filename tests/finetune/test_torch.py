@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from fine_pictures import COLOURS, picture
 from msgspec.structs import replace
 
+from fine_pictures import COLOURS, picture
 from keshin.encode.torch_towers import load_model
 from keshin.finetune import torch_tuning
 from keshin.finetune.diagnosis import diagnose
@@ -65,7 +65,9 @@ def test_training_learns_and_only_what_it_should(tiny_checkpoint, lessons):
     for plan in (PLAN, replace(PLAN, rank=0, rate=1e-3, layer_decay=0.7)):
         model = load_model(tiny_checkpoint)
         scale = float(model.logit_scale.detach())
-        trace = tune(model, tiny_checkpoint.tokenizer(), lessons, ROWS, replace(plan, least_steps=40))
+        trace = tune(
+            model, tiny_checkpoint.tokenizer(), lessons, ROWS, replace(plan, least_steps=40)
+        )
         assert trace.end < 0.7 * trace.losses[0]
         assert diagnose(trace) is None
         assert float(model.logit_scale.detach()) == scale
@@ -90,7 +92,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert state.is_file()
     seen = []
     again = load_model(tiny_checkpoint)
-    trace = tune(again, tokenizer, lessons, ROWS, PLAN, keep=state, watch=lambda s, _: seen.append(s))
+    trace = tune(
+        again, tokenizer, lessons, ROWS, PLAN, keep=state, watch=lambda s, _: seen.append(s)
+    )
     assert seen[0] == 8
     assert len(trace.losses) == 12
     assert not state.exists()

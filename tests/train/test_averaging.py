@@ -6,7 +6,11 @@ import torch
 from keshin.errors import TrainingError
 from keshin.train.averaging import interpolate
 
-BEFORE = {"w": torch.tensor([0.1, -3.0, 7.0]), "n": torch.tensor(3), "h": torch.tensor([1.0]).half()}
+BEFORE = {
+    "w": torch.tensor([0.1, -3.0, 7.0]),
+    "n": torch.tensor(3),
+    "h": torch.tensor([1.0]).half(),
+}
 AFTER = {"w": torch.tensor([0.3, 5.0, 7.0]), "n": torch.tensor(9), "h": torch.tensor([2.0]).half()}
 
 

@@ -148,8 +148,8 @@ def _facts(text: str | None, path: Path) -> SavedFacts:
         raise LabelError(f"{path} is not a classifier that keshin wrote ({error}).") from error
     if facts.format not in (FORMAT, LEARNT):
         raise LabelError(
-            f"{path} has format {facts.format}, this keshin reads {FORMAT} and {LEARNT}: update keshin or save "
-            "the classifier again."
+            f"{path} has format {facts.format}, this keshin reads {FORMAT} and {LEARNT}: "
+            "update keshin or save the classifier again."
         )
     return facts
 

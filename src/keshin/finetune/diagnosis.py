@@ -108,7 +108,7 @@ def diagnose(trace: Trace) -> Finding | None:
         return Finding(
             "scale at its bound",
             f"{at}, while the logit scale is {trace.scale:.1f} of at most {trace.scale_limit:.1f}: "
-            "small differences of cosines are blown up, and the gradient is that of a few pictures.",
+            "small differences of cosines are blown up, and a few pictures make the gradient.",
             "Start from a lower scale, or keep it fixed.",
         )
     if trace.scale * (1 - trace.alike) < FLAT:
@@ -183,7 +183,7 @@ def judge_size(
     """What the number of pictures allows to say: ``pictures`` is how many independent ones."""
     found = []
     counts = np.bincount(targets, minlength=len(names))
-    few = [f"{names[c]} ({counts[c]})" for c in np.flatnonzero(counts < SMALL)]
+    few = [f"{names[int(c)]} ({counts[c]})" for c in np.flatnonzero(counts < SMALL)]
     if few:
         more = f" and {len(few) - 8} more" if len(few) > 8 else ""
         found.append(

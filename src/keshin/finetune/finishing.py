@@ -106,8 +106,6 @@ def finish(session: Session, chosen: Way) -> Finished:
 
     plan = replace(options.plans[chosen.method], seed=options.seed)
     after, trace = trainer.tuned(rows, plan, keep=work.state("final"), watch=told)
-    share, state, asked = trainer.keeping(
-        after, session.before, chosen.share, options.may_forget
-    )
+    share, state, asked = trainer.keeping(after, session.before, chosen.share, options.may_forget)
     seen = compare(session.anchor, session.before, asked)
     return Finished(chosen.method, share, seen, trace=trace, state=state)

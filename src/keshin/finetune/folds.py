@@ -34,9 +34,7 @@ class Split:
 
 def fold_count(targets: IntArray, groups: IntArray) -> int:
     """Five, or fewer where a class has fewer groups of pictures; at least two."""
-    smallest = min(
-        len(np.unique(groups[targets == label])) for label in np.unique(targets)
-    )
+    smallest = min(len(np.unique(groups[targets == label])) for label in np.unique(targets))
     return int(np.clip(smallest, 2, FOLDS))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -182,11 +183,7 @@ def joined(count: int, pairs: Sequence[tuple[int, int]], own: IntArray | None = 
     links = list(pairs)
     if own is not None:
         order = np.argsort(own, kind="stable")
-        links += [
-            (int(a), int(b))
-            for a, b in zip(order[:-1], order[1:], strict=True)
-            if own[a] == own[b]
-        ]
+        links += [(int(a), int(b)) for a, b in pairwise(order) if own[a] == own[b]]
     for first, second in links:
         parent[root(first)] = root(second)
     roots = np.array([root(place) for place in range(count)], np.int64)

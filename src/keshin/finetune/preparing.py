@@ -76,7 +76,10 @@ def prepare(
     whole: bool = True,
     watch: Watch | None = None,
 ) -> Prepared:
-    """Read and compare all pictures; ``whole``: each class must keep one. Raises ``DataError`` where nothing is left to learn from."""
+    """Read and compare all pictures; ``whole``: each class must keep one.
+
+    Raises ``DataError`` where nothing is left to learn from.
+    """
     if metric not in METRICS:
         raise DataError(f"There is no metric '{metric}' here. There are: {', '.join(METRICS)}.")
     looks = look(material.pictures, material.files)
@@ -112,9 +115,16 @@ def prepare(
             for row in (i, j)
         }
         rows = np.array(sorted(set(range(len(kept))) - torn), np.int64)
-        kept, looks, vectors, groups = kept.take(rows), looks.take(rows), vectors[rows], groups[rows]
+        kept, looks, vectors, groups = (
+            kept.take(rows),
+            looks.take(rows),
+            vectors[rows],
+            groups[rows],
+        )
         counts = np.bincount(kept.targets, minlength=len(kept.names))
-        if whole and (empty := [name for name, count in zip(kept.names, counts, strict=True) if not count]):
+        if whole and (
+            empty := [name for name, count in zip(kept.names, counts, strict=True) if not count]
+        ):
             raise DataError(
                 f"The class '{empty[0]}' has no picture that can be read and lies under one label "
                 "only. Add some, or remove the class."
@@ -141,7 +151,7 @@ def prepare(
 def _labels(material: Material) -> Callable[[int], str]:
     def label(row: int) -> str:
         if material.names:
-            return material.names[material.targets[row]]
+            return material.names[int(material.targets[row])]
         return material.captions[row][0] if material.captions else ""
 
     return label
@@ -156,9 +166,7 @@ def _near(model: Model, material: Material, vectors: FloatArray) -> float:
 
 def leaks_into(prepared: Prepared, other: Prepared) -> list[Pair]:
     """Copies of pictures to learn from among pictures to test on."""
-    found = find_pairs(
-        prepared.looks, prepared.vectors, prepared.near, other.looks, other.vectors
-    )
+    found = find_pairs(prepared.looks, prepared.vectors, prepared.near, other.looks, other.vectors)
     mine, theirs = _labels(prepared.material), _labels(other.material)
     return [
         Pair(

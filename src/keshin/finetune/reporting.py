@@ -136,12 +136,8 @@ def _findings(
                 Finding(first.cause, f"{method} learns nothing. {first.evidence}", first.advice)
             )
     if material.names:
-        best = max(
-            estimate(way.right, prepared.weights, prepared.groups).low for way in rule.ways
-        )
-        labels = judge_labels(
-            prepared.vectors, material.targets, prepared.groups, best - commonest
-        )
+        best = max(estimate(way.right, prepared.weights, prepared.groups).low for way in rule.ways)
+        labels = judge_labels(prepared.vectors, material.targets, prepared.groups, best - commonest)
         found += [labels] if labels else []
         independent = float(prepared.groups.max() + 1)
         found += judge_size(material.targets, material.names, independent, worth.value)

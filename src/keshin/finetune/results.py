@@ -100,9 +100,7 @@ def read_result(data: bytes) -> Result:
 
 def shown(estimate: Estimate) -> str:
     """A value with its interval, in percent."""
-    return (
-        f"{100 * estimate.value:5.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-    )
+    return f"{100 * estimate.value:5.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
 
 
 def _lines(result: Result) -> list[str]:
@@ -111,7 +109,8 @@ def _lines(result: Result) -> list[str]:
         f"{data.pictures} pictures of {len(data.classes) or 'no'} classes ({data.kind}), "
         f"{data.groups} of them independent; {data.folds} folds"
         + (f", {data.repeats} times" if data.repeats > 1 else ""),
-        f"{'':12} {'cross-validated ' + result.metric + ' [95 %]':42} {'gain on zero-shot':26} anchor",
+        f"{'':12} {'cross-validated ' + result.metric + ' [95 %]':42} "
+        f"{'gain on zero-shot':26} anchor",
     ]
     for each in result.methods:
         if each.left_out:
@@ -123,9 +122,12 @@ def _lines(result: Result) -> list[str]:
             v = each.against_zero_shot
             gain = f"{100 * v.difference:+.1f} [{100 * v.low:+.1f}, {100 * v.high:+.1f}]"
         mark = "*" if each.method == result.chosen else " "
-        lines.append(f"{name:12}{mark}{shown(each.accuracy):43} {gain:26} {0.0 - each.forgets:+.1f}")
+        lines.append(
+            f"{name:12}{mark}{shown(each.accuracy):43} {gain:26} {0.0 - each.forgets:+.1f}"
+        )
     lines += [
-        f"chance       {100 * result.chance:5.1f} %; the commonest class {100 * result.commonest:.1f} %",
+        f"chance       {100 * result.chance:5.1f} %"
+        + (f"; the commonest class {100 * result.commonest:.1f} %" if data.classes else ""),
         "",
         f"Chosen: {result.chosen} ({SAID[result.chosen]})"
         + ("" if result.share is None else f", {100 * result.share:.0f} % of the way"),
@@ -142,7 +144,7 @@ def _lines(result: Result) -> list[str]:
             f"lost {a.lost:.1f} points [{a.low:.1f}, {a.high:.1f}], {100 * a.agreement:.0f} % of "
             "the answers are the same"
         )
-    return lines + ["", *_warnings(result)]
+    return [*lines, "", *_warnings(result)]
 
 
 def _warnings(result: Result) -> list[str]:

@@ -65,4 +65,4 @@ def merge(model: CLIP) -> CLIP:
 def _adapted(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
-            yield from ((module, name) for name in list(module.parametrizations))  # type: ignore[union-attr, arg-type]
+            yield from ((module, name) for name in list(module.parametrizations))  # type: ignore[arg-type]

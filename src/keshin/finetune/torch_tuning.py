@@ -154,7 +154,7 @@ def tune(
         gradients=tuple(log.norms),
         moved=tuple(log.moved),
         trainable=count,
-        targets=len(lessons.prompts) or len({texts for texts in lessons.captions}),
+        targets=len(lessons.prompts) or len(set(lessons.captions)),
         scale=float(model.logit_scale.detach().exp()),
         scale_limit=1e9,  # it is not trained
         alike=_alike(model, lessons, rows),

@@ -138,7 +138,7 @@ class Trials:
 
 def possible(methods: Sequence[str], *, classes: bool, torch: bool) -> dict[str, str]:
     """Why each of the methods that cannot be tried cannot."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for method in methods:
         if method in HEADS and not classes:
             reasons[method] = "a probe needs classes, and these pictures have captions of their own"
