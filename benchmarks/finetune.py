@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--method", default="full")
     given = parser.parse_args()
-    began = time.perf_counter()
+    began = time.process_time()
     model = keshin.load(given.model, threads=1)
     pool = read(given.labels, given.train, "train")
     dev = open_material(read(given.labels, given.dev, "dev"))
@@ -154,7 +154,7 @@ def main() -> None:
         print(each, json.dumps(report["heads"][-1]["mean"]), flush=True)
     report["models"] = of_models(model, pool, test, 10, given.method)
     print(json.dumps(report["models"], indent=1))
-    report["seconds"] = time.perf_counter() - began
+    report["cpu_seconds"] = time.process_time() - began
     given.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from keshin.classify import Head
 from keshin.errors import DataError
-from keshin.evaluate.probes.few_shot import GRID, ONE_SHOT, TOLERANCE, Text
+from keshin.evaluate.probes.few_shot import GRID, ONE_SHOT, TOLERANCE, Text, lowest
 from keshin.evaluate.probes.logistic import Rotated, Solution, Targets, rotate, solve
 from keshin.finetune.folds import assign
 
@@ -97,26 +97,36 @@ def _search(
     """The best of the grid, in units of the spread."""
     number = min(INNER, len(np.unique(groups)))
     place = assign(targets, groups, number, seed) if number > 1 else np.zeros(len(targets))
-    losses = np.zeros(len(GRID))
-    asked = 0
+    parts = []
     for fold in range(number):
-        held = place == fold
-        known = np.isin(targets, targets[~held])
-        held_known = held & known
-        if not held_known.any() or len(np.unique(targets[~held])) < 2:
+        kept = place != fold
+        held = ~kept & np.isin(targets, targets[kept])
+        if not held.any() or len(np.unique(targets[kept])) < 2:
             continue
-        asked += int(held_known.sum())
-        spread = float(vectors[~held].var(axis=0, dtype=np.float64).sum())
-        rotated = rotate(vectors[~held], centre=offset is None)
-        seen = rotated.apply(vectors[held_known])
-        right = Targets("softmax", classes, targets[held_known])
-        near = None
-        for index, relative in enumerate(GRID):
-            kept = None if offset is None else offset[~held]
-            near = _solve(rotated, targets[~held], classes, relative / spread, kept, near)
-            scores = near.scores(seen)
-            losses[index] += right.loss(scores if offset is None else scores + offset[held_known])
-    return GRID[int(losses.argmin())] if asked else ONE_SHOT[start]
+        rotated = rotate(vectors[kept], centre=offset is None)
+        seen = rotated.apply(vectors[held])
+        parts.append((kept, held, rotated, seen))
+    if not parts:
+        return ONE_SHOT[start]
+    solutions: dict[int, list[Solution]] = {}
+
+    def loss(index: int) -> float:
+        near = solutions[min(solutions, key=lambda o: abs(o - index))] if solutions else None
+        found, total = [], 0.0
+        for part, (kept, held, rotated, seen) in enumerate(parts):
+            spread = float(vectors[kept].var(axis=0, dtype=np.float64).sum())
+            given = None if offset is None else offset[kept]
+            begin = near[part] if near else None
+            found.append(
+                _solve(rotated, targets[kept], classes, GRID[index] / spread, given, begin)
+            )
+            scores = found[-1].scores(seen)
+            right = Targets("softmax", classes, targets[held])
+            total += right.loss(scores if offset is None else scores + offset[held])
+        solutions[index] = found
+        return total
+
+    return GRID[lowest(loss, len(GRID), len(GRID) // 2)]
 
 
 def _solve(

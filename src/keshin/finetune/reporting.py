@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PROTOCOL = (
     "Every picture was answered by models that had seen neither it nor a copy of it. The number is "
-    "that of choosing by some of the pictures and judging by the others (bootstrap bias-corrected "
-    "cross-validation), so the choice does not flatter it. It speaks of pictures like these."
+    "that of choosing by nine tenths of the pictures and judging by the last one, in turn, so the "
+    "choice does not flatter it. It speaks of pictures like these."
 )
 
 
