@@ -88,8 +88,14 @@ def _zero_shot(study: Study, best: Method, words: Mapping[str, str]) -> list[str
     said += _untouched(study, language, words)
     blind = study.method(f"blind_{language}")
     if blind is not None:
-        apart = ranged(blind.apart.area if blind.apart else None)
-        said.append(words["blind"].format(dev=ranged(blind.dev.area), apart=apart))
+        apart = blind.apart
+        said.append(
+            words["blind"].format(
+                dev=ranged(blind.dev.area),
+                apart=ranged(apart.area if apart else None),
+                within=ranged(apart.within if apart else None),
+            )
+        )
     said.append(words["as_answered"].format(value=ranged(best.dev.as_answered)))
     return said
 

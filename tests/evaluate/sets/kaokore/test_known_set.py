@@ -93,7 +93,7 @@ def test_evaluated_by_its_name(holder, tmp_path, tiny_folder):
     assert found.exit_code == 0, found.output
     told = msgspec.json.decode(found.stdout)
     assert told["data"]["key"] == "kaokore_status"
-    assert told["probe"]["score"]["value"] > told["score"]["value"]
+    assert told["probe"]["score"]["value"] > told["scores"][0]["value"]
 
 
 def test_the_list_says_what_nobody_has_verified(tmp_path):
