@@ -143,7 +143,7 @@ SECTIONS = (
         "kaokore.json",
         "KaoKore: incarnations (化身) against people, status, gender",
         "Version 1.0; `keshin kaokore`. Values in per cent; in the 95 % intervals a work is one "
-        "sample. \"Unseen works\" and \"within works\" are on train and dev, works kept apart. "
+        'sample. "Unseen works" and "within works" are on train and dev, works kept apart. '
         "[The guide](guides/kaokore.md) says what each means.",
         kaokore,
     ),
