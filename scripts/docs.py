@@ -355,13 +355,16 @@ def releases_page() -> str:
         for row in family["releases"]:
             size = content["architectures"][row["architecture"]]
             own = ("activation", "resize", "colours", "context_length")
+            differs = [f"{k}: {v}" for k, v in {**size, **row}.items() if k in own]
+            if "source" in row:
+                differs.append(f"accuracy: {content['sources'][row['source']]}")
             rows.append(
                 [
                     f"`{row['name']}`",
                     str(size["image_size"]),
                     f"{size['parameters'] / 1e6:.0f} M",
                     f"{row['imagenet']:.1f} %" if "imagenet" in row else "",
-                    ", ".join(f"{k}: {v}" for k, v in {**size, **row}.items() if k in own),
+                    ", ".join(differs),
                     "; ".join(row.get("uncertain", [])),
                 ]
             )

@@ -6,8 +6,9 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from keshin.evaluate.reporting.drawing import clean
 from keshin.evaluate.results import Difference, Evaluation, ProbeResult, Score
+from keshin.pages.drawing import clean
+from keshin.pages.numbers import interval, percent
 
 COLUMNS = (
     "dataset", "split", "model", "part", "name", "value", "low", "high", "chance", "count", "p",
@@ -36,9 +37,8 @@ def as_table(found: Sequence[Evaluation]) -> str:
         title = clean(one.data.title)
         for name, score in main_scores(one):
             rows.append((
-                title, name, f"{100 * score.value:.1f} %",
-                f"{100 * score.low:.1f} to {100 * score.high:.1f}",
-                f"{100 * score.chance:.1f} %", f"{score.count:,}",
+                title, name, percent(score.value),
+                interval(score.low, score.high), percent(score.chance), f"{score.count:,}",
             ))  # fmt: skip
             title = ""
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
