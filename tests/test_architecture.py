@@ -27,9 +27,10 @@ BELOW = {  # layer -> the layers that it may import; imports point downwards onl
     "api": MEASURED,
     "exporting": INFERENCE | {"classify", "api"},
     "evaluate": MEASURED | {"api", "pages"},
+    "watch": INFERENCE | {"statistics", "pages"},
     "train": INFERENCE | {"pages"},
     "serve": MEASURED | {"api", "pages", "evaluate"},
-    "cli": MEASURED | {"pages", "exporting", "api", "evaluate", "train", "serve"},
+    "cli": MEASURED | {"pages", "exporting", "api", "evaluate", "train", "serve", "watch"},
     "__init__": MEASURED | {"exporting", "api", "evaluate"},
     "__main__": {"cli"},
 }

@@ -50,6 +50,7 @@ COMMANDS = {
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
     ),
+    "plot": ("keshin.cli.plot:plot", "Draw what training runs logged, on one page."),
     "kaokore": (
         "keshin.cli.kaokore:kaokore",
         "Can a model tell 化身 (incarnations) from 人 (people)?",
