@@ -117,6 +117,17 @@ def test_nothing_is_unusual_before_anything_is_usual() -> None:
     assert filled().judge(9.0, 1e6, 4.0, GuardPart(spike=0, window=8)) is None
 
 
+def test_a_loss_that_falls_does_not_hide_a_spike() -> None:
+    guard, part = Guard(), GuardPart(window=128)
+    rng = np.random.default_rng(0)
+    for step in range(128):
+        loss = 4 - 3 * step / 128 + rng.normal(0, 0.05)
+        assert guard.judge(loss, 1.0, 4.0, part) is None
+        guard.accept(step, loss, 1.0, part)
+    assert guard.judge(1.9, 1.0, 4.0, part) is None
+    assert guard.judge(2.3, 1.0, 4.0, part).why == "loss"
+
+
 def test_a_spike_does_not_become_usual() -> None:
     guard = filled()
     for step in range(8, 12):

@@ -18,17 +18,20 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
 from keshin.train.recipe import GuardPart
 
 EARLIEST = 0.25
-"""Share of the window that must be known before anything is called unusual."""
+"""Share of the window that must be known before anything is called unusual, and share of it whose
+losses are usual now: a loss falls over a whole window."""
 LEAST = 0.02
 """Deviations of the loss below this share of ln(batch) are noise, however steady it was."""
-NORMAL = 1.4826
-"""Times the median deviation: the standard deviation, were the losses normal."""
+NORMAL = 1.4826 / math.sqrt(2)
+"""Times the median change from step to step: the standard deviation, were the losses normal and
+independent. A trend adds nearly nothing to it."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ class Guard:
         usual = median(self.norms)
         if norm > part.spike * usual:
             return Trouble("gradient norm", norm, usual, part.spike * usual)
-        usual = median(self.losses)
-        deviation = NORMAL * median(abs(value - usual) for value in self.losses)
-        limit = usual + part.spike * max(deviation, LEAST * chance)
+        usual = median(list(self.losses)[-round(EARLIEST * part.window) :])
+        changes = (abs(later - earlier) for earlier, later in pairwise(self.losses))
+        limit = usual + part.spike * max(NORMAL * median(changes), LEAST * chance)
         return Trouble("loss", loss, usual, limit) if loss > limit else None
 
     def accept(self, step: int, loss: float, norm: float, part: GuardPart) -> None:

@@ -145,8 +145,8 @@ class GuardPart(Facts, frozen=True):
 
     spike: NonNegative = 10.0
     """A step is left out if its gradient norm is over so many times the median of the steps
-    before, or its loss over so many usual deviations (at least 2 % of ln(batch)) above it; 0: only
-    if either is not finite."""
+    before, or its loss over so many usual deviations (at least 2 % of ln(batch)) above theirs; 0:
+    only if either is not finite."""
     window: Positive = 128
     """Steps whose median is usual; a quarter of them must be known."""
     patience: Positive = 3
