@@ -1,8 +1,9 @@
 """Whether a step does harm: what is left out, when the weights are put back, when a run gives up.
 
-A step is left out if its loss or its gradient is not finite, or far from what was usual in the
-steps before: the median, which a spike among them does not move. Steps that are left out do not
-become usual. Where several come close together the weights themselves are hurt: those of a
+A step is left out if its loss or its gradient is not finite, or far beyond what was usual in the
+steps before. Gradient norms have heavy tails (in a small healthy run one was 14 times the median),
+so they are compared with the largest; Adam takes smaller ones in its stride. Steps that are left
+out do not become usual. Where several come close together the weights themselves are hurt: those of a
 checkpoint are put back, and the run goes on with the next batch, so that the batches since then
 are skipped. That is what was done for PaLM by hand (Chowdhery et al. 2022, section 5.1); for CLIP,
 Wortsman et al. (2023) found that the loss jumps 1 to 8 steps after the update that did the harm,
@@ -66,9 +67,9 @@ class Guard:
             return Trouble("not finite", value, math.nan, math.nan)
         if not part.spike or len(self.norms) < EARLIEST * part.window:
             return None
-        usual = median(self.norms)
-        if norm > part.spike * usual:
-            return Trouble("gradient norm", norm, usual, part.spike * usual)
+        limit = part.spike * max(self.norms)
+        if norm > limit:
+            return Trouble("gradient norm", norm, median(self.norms), limit)
         usual = median(list(self.losses)[-round(EARLIEST * part.window) :])
         changes = (abs(later - earlier) for earlier, later in pairwise(self.losses))
         limit = usual + part.spike * max(NORMAL * median(changes), LEAST * chance)

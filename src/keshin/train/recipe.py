@@ -144,11 +144,11 @@ class GuardPart(Facts, frozen=True):
     """What is done about steps that would do harm. A healthy run is the same with and without."""
 
     spike: NonNegative = 10.0
-    """A step is left out if its gradient norm is over so many times the median of the steps
+    """A step is left out if its gradient norm is over so many times the largest of the steps
     before, or its loss over so many usual deviations (at least 2 % of ln(batch)) above theirs; 0:
     only if either is not finite."""
     window: Positive = 128
-    """Steps whose median is usual; a quarter of them must be known."""
+    """Steps that say what is usual; a quarter of them must be known."""
     patience: Positive = 3
     """So many steps left out within a window, and the weights of a checkpoint are put back. The run
     goes on with the next batch: those since the checkpoint are skipped."""

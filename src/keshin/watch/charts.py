@@ -13,8 +13,8 @@ from keshin.pages.numbers import percent
 from keshin.pages.words import Words
 from keshin.watch.curves import RunLog, Series, thinned
 
-WIDTH, HEIGHT = 600, 250
-LEFT, RIGHT, TOP, BOTTOM = 64, 18, 14, 44
+WIDTH, HEIGHT = 460, 230
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 42
 POINTS = 300
 COLOURS = 6
 STEEP = 30
@@ -63,7 +63,7 @@ def draw(panel: Panel, words: Words, by: By) -> str:
     for tick in ticks:
         canvas.line((x.start, y(tick)), (x.end, y(tick)), "grid")
         canvas.text(x.start - 6, y(tick) + 4, say(tick), "soft small", "end")
-    for place in x.ticks(6):
+    for place in x.ticks(5):
         canvas.line((x(place), y.start), (x(place), y.start + 4), "axis")
         canvas.text(x(place), y.start + 16, shortened(place), "soft small", "middle")
     canvas.line((x.start, y.start), (x.end, y.start), "axis")
@@ -203,7 +203,7 @@ def _marks(number: int, run: RunLog, words: Words, by: By) -> list[tuple[float, 
 def key_of(runs: Sequence[RunLog], words: Words) -> str:
     """Which colour is which run, as a drawing."""
     canvas = Canvas(WIDTH, 16 * len(runs) + 8, words["key"])
-    names_beside(canvas, 34, [(12 + 16 * n, run.name, "") for n, run in enumerate(runs)], 500)
+    names_beside(canvas, 34, [(12 + 16 * n, run.name, "") for n, run in enumerate(runs)], 400)
     for number, _ in enumerate(runs):
         y = 12 + 16 * number
         canvas.line((4, y), (26, y), f"line s{_colour(number)}")

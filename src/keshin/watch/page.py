@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from keshin import __version__
+from keshin.pages.drawing import Canvas
 from keshin.pages.numbers import NOTHING, percent
 from keshin.pages.page import render, safe
 from keshin.pages.words import Words, languages_of, words_in
@@ -34,7 +35,7 @@ def plot_page(runs: Sequence[RunLog], *, language: str = "en", by: By = "step") 
     words = words_in(WORDS, language)
     several = len(runs) > 1
     title = words["title_several" if several else "title_one"]
-    towers = not several and len({"gradient_norm_image", "gradient_norm_text"} & set(runs[0].step_keys))  # noqa: E501
+    towers = not several and "gradient_norm_image" in runs[0].step_keys
     charts = []
     for panel in panels(runs, words, by):
         legend = ""
@@ -49,7 +50,8 @@ def plot_page(runs: Sequence[RunLog], *, language: str = "en", by: By = "step") 
         sections=[(k, words[n]) for k, n in SECTIONS],
         several=several,
         key=safe(key_of(runs, words)),
-        rows=[_row(run, words) for run in runs],
+        names=[run.name for run in runs],
+        rows=_rows([_facts(run, words) for run in runs]),
         careful=[said for run in runs for said in _careful(run, words)],
         charts=charts,
         events=[event for run in runs for event in _events(run, words)],
@@ -60,32 +62,37 @@ SECTIONS = (("glance", "at_a_glance"), ("curves", "curves"), ("events", "events"
 
 
 def _towers(words: Words) -> str:
-    from keshin.pages.drawing import Canvas
-
-    canvas = Canvas(600, 18, words["of_gradient_norm"])
-    for number, name in enumerate(("of_gradient_norm", "of_image", "of_text")):
-        canvas.line((4 + 150 * number, 9), (26 + 150 * number, 9), f"line s{number}")
-        canvas.text(32 + 150 * number, 13, words[name], "small")
+    canvas = Canvas(460, 18, words["of_gradient_norm"])
+    for number, name in enumerate(("of_both", "of_image", "of_text")):
+        canvas.line((4 + 140 * number, 9), (24 + 140 * number, 9), f"line s{number}")
+        canvas.text(30 + 140 * number, 13, words[name])
     return canvas.svg()
 
 
-def _row(run: RunLog, words: Words) -> dict[str, Any]:
+def _rows(facts: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str]]]:
+    """What is known of any of the runs, with what each says of it."""
+    known = dict.fromkeys(key for each in facts for key in each)
+    return [(key, [each.get(key, NOTHING) for each in facts]) for key in known]
+
+
+def _facts(run: RunLog, words: Words) -> dict[str, str]:
     steps, rates = run.start.get("steps"), [v for _, v in run.series("pairs_per_second")]
     waits = [v for _, v in run.series("data_wait")]
+    step = f"{run.step:,}"
+    if isinstance(steps, int):
+        step = words["of_steps"].format(step=step, steps=f"{steps:,}")
+    named = {words["of_validation"].format(name=k.replace("_", " ")): _value(run, k) for k in run.validation_keys}  # noqa: E501
     return {
-        "name": run.name,
-        "steps": words["of_steps"].format(step=f"{run.step:,}", steps=f"{steps:,}")
-        if isinstance(steps, int)
-        else f"{run.step:,}",
-        "loss": _loss(run),
-        "validation": [(key.replace("_", " "), _value(run, key)) for key in run.validation_keys],
-        "rate": f"{median(rates):,.0f}" if rates else NOTHING,
-        "waiting": percent(sum(waits) / len(waits)) if waits else NOTHING,
-        "left_out": len(run.events("left out")),
-        "put_back": len(run.events("put back")),
-        "restarts": len(run.events("resume")),
-        "batch": f"{run.batch:,}" if run.chance else NOTHING,
-        "device": str(run.start.get("device", NOTHING)),
+        words["steps"]: step,
+        words["last_loss"]: _loss(run),
+        **named,
+        words["rate"]: f"{median(rates):,.0f}" if rates else NOTHING,
+        words["waiting"]: percent(sum(waits) / len(waits)) if waits else NOTHING,
+        words["left_out"]: str(len(run.events("left out"))),
+        words["put_back"]: str(len(run.events("put back"))),
+        words["restarts"]: str(len(run.events("resume"))),
+        words["batch"]: f"{run.batch:,}" if run.chance else NOTHING,
+        words["device"]: str(run.start.get("device", NOTHING)),
     }
 
 

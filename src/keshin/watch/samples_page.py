@@ -41,7 +41,7 @@ class Sample(msgspec.Struct, frozen=True):
 def samples_page(
     history: Sequence[Sample],
     pictures: Sequence[Picture],
-    captions: Sequence[str],
+    captions: list[str],
     *,
     language: str = "en",
 ) -> str:
@@ -71,6 +71,7 @@ def samples_page(
         sections=[(k, words[k]) for k in ("of_pictures", "of_captions", "history")],
         thumbnails=safe(style),
         pairs=len(captions),
+        chance=sum(captions.count(text) for text in captions) / len(captions) ** 2,
         pictures=[
             {
                 "place": row,
