@@ -19,6 +19,7 @@ POINTS = 300
 COLOURS = 6
 STEEP = 30
 """Where the greatest value is so many times the least, each step of the axis is tenfold."""
+PUT_BACK = 2
 By = Literal["step", "pairs"]
 
 
@@ -83,7 +84,8 @@ def draw(panel: Panel, words: Words, by: By) -> str:
                 said = f"{line.name}, {p.step:,.0f}: {_plain(p.mean, panel.shares)}"
                 canvas.mark(px, py, line.colour % 4, f"f{line.colour}", said)
     for place, shape, colour, said in panel.marks:
-        canvas.mark(x(place), y.start, shape, f"f{colour} s{colour} hollow", said)
+        height = y.start - (11 if shape == PUT_BACK else 0)  # it follows a step left out
+        canvas.mark(x(place), height, shape, f"f{colour} s{colour} hollow", said)
     return canvas.svg()
 
 
@@ -187,7 +189,7 @@ def _lines(runs: Sequence[RunLog], key: str, by: By) -> list[Line]:
 
 def _marks(number: int, run: RunLog, words: Words, by: By) -> list[tuple[float, int, int, str]]:
     """Restarts, steps left out and weights put back, along the axis."""
-    shapes = {"resume": 1, "left out": 3, "put back": 2}
+    shapes = {"resume": 1, "left out": 3, "put back": PUT_BACK}
     found = []
     for event in run.events(*shapes):
         kind = str(event["event"])

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from keshin import __version__
+from keshin.errors import DataError
 from keshin.pages.drawing import Canvas
 from keshin.pages.numbers import NOTHING, percent
 from keshin.pages.page import render, safe
@@ -33,6 +34,12 @@ def languages() -> tuple[str, ...]:
 def plot_page(runs: Sequence[RunLog], *, language: str = "en", by: By = "step") -> str:
     """One HTML page about one run or several. Raises ``KeshinError``, ``MissingExtra``."""
     words = words_in(WORDS, language)
+    for run in runs:
+        if by == "pairs" and run.chance is None:
+            raise DataError(
+                f"{run.path} does not say how large its batches are (an old version wrote it). "
+                "Draw it by step."
+            )
     several = len(runs) > 1
     title = words["title_several" if several else "title_one"]
     towers = not several and "gradient_norm_image" in runs[0].step_keys
@@ -81,11 +88,13 @@ def _facts(run: RunLog, words: Words) -> dict[str, str]:
     step = f"{run.step:,}"
     if isinstance(steps, int):
         step = words["of_steps"].format(step=step, steps=f"{steps:,}")
-    named = {words["of_validation"].format(name=k.replace("_", " ")): _value(run, k) for k in run.validation_keys}  # noqa: E501
+    named = {
+        words["of_validation"].format(name=key.replace("_", " ")): _value(run, key)
+        for key in run.validation_keys
+    }
     return {
         words["steps"]: step,
         words["last_loss"]: _loss(run),
-        **named,
         words["rate"]: f"{median(rates):,.0f}" if rates else NOTHING,
         words["waiting"]: percent(sum(waits) / len(waits)) if waits else NOTHING,
         words["left_out"]: str(len(run.events("left out"))),
@@ -93,6 +102,7 @@ def _facts(run: RunLog, words: Words) -> dict[str, str]:
         words["restarts"]: str(len(run.events("resume"))),
         words["batch"]: f"{run.batch:,}" if run.chance else NOTHING,
         words["device"]: str(run.start.get("device", NOTHING)),
+        **named,
     }
 
 
