@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
-from keshin.train.board import Board  # noqa: E402
+from keshin.train.board import Board
 
 
 def read(folder: Path):

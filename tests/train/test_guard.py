@@ -250,7 +250,9 @@ def test_the_second_time_the_checkpoint_before_is_taken(tmp_path, harm, monkeypa
     real = Guard.judge
 
     def judge(self, loss, norm, chance, part):
-        return None if len(seen) < 20 and not seen.append(1) else real(self, loss, norm, chance, part)
+        return (
+            None if len(seen) < 20 and not seen.append(1) else real(self, loss, norm, chance, part)
+        )
 
     seen: list[int] = []
     monkeypatch.setattr(Guard, "judge", judge)
@@ -270,7 +272,7 @@ def test_after_the_last_attempt_the_run_ends_with_a_sentence(tmp_path, harm) -> 
     with pytest.raises(TrainingError, match=r"put back 2 times"):
         train(recipe, run)  # nor does starting again help
     other = recipe_in(tmp_path, "attempts = 0")
-    with pytest.raises(TrainingError, match="in trouble. The steps last left out are 13, 14, 15"):
+    with pytest.raises(TrainingError, match=r"in trouble\. The steps last left out are 13, 14, 15"):
         train(other, tmp_path / "other")
 
 

@@ -29,10 +29,18 @@ def write_run(folder: Path, steps: int = 30, *, events: bool = True, device: str
             "logit_scale": 14.0, "pairs_per_second": 100.0, "data_wait": 0.01,
         })  # fmt: skip
         if step % 10 == 0:
-            records.append({"event": "validation", "step": step, "dev_accuracy": 0.5, "dev_chance": 0.1})
+            records.append(
+                {"event": "validation", "step": step, "dev_accuracy": 0.5, "dev_chance": 0.1}
+            )
     if events:
         records += [
-            {"event": "left out", "step": 12, "why": "not finite", "value": None, "file": "trouble/x.json"},
+            {
+                "event": "left out",
+                "step": 12,
+                "why": "not finite",
+                "value": None,
+                "file": "trouble/x.json",
+            },
             {"event": "put back", "step": 12, "weights_of": 10, "attempt": 1},
             {**start, "event": "resume", "step": 20},
         ]
@@ -82,7 +90,9 @@ def test_the_page_shows_everything_and_needs_nothing(tmp_path: Path, language: s
     assert not re.search(r"<script|https?://(?!www\.w3\.org)", page)
     labels = [svg.get("aria-label") for svg in drawings(page)]
     assert len(labels) == 7 + 1  # and the key of the colours of the towers
-    titles = [title.text for svg in drawings(page) for title in svg.iter() if title.tag.endswith("title")]
+    titles = [
+        title.text for svg in drawings(page) for title in svg.iter() if title.tag.endswith("title")
+    ]
     for step in ("12", "20"):
         assert any(step in title for title in titles)
     assert "trouble/x.json" in page
@@ -90,7 +100,10 @@ def test_the_page_shows_everything_and_needs_nothing(tmp_path: Path, language: s
 
 def test_several_runs_are_told_apart_by_name_and_colour(tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
-    folders = [write_run(tmp_path / "x" / "run"), write_run(tmp_path / "y" / "run", 40, events=False)]
+    folders = [
+        write_run(tmp_path / "x" / "run"),
+        write_run(tmp_path / "y" / "run", 40, events=False),
+    ]
     runs = read_runs(folders)
     assert [run.name for run in runs] == ["x/run", "y/run"]
     page = plot_page(runs, by="pairs")

@@ -25,8 +25,8 @@ class Progress:
         event = record.get("event")
         if event in ("start", "resume"):
             self.steps = int(record["steps"])
-        said = LINES.get(event, _step)(record, self.steps)
-        colour = {"left out": "yellow", "put back": "red", "validation": "cyan"}.get(event or "")
+        said = LINES.get(str(event), _step)(record, self.steps)
+        colour = {"left out": "yellow", "put back": "red", "validation": "cyan"}.get(str(event))
         click.secho(said, fg=colour, err=True)
         if event is None:
             self._advise(record)

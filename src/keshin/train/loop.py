@@ -123,12 +123,14 @@ def _loop(run: Run, viewers: Sequence[Viewer], report: Report) -> None:
         if not taken:
             note(record)
         elif state.step % recipe.run.log_every == 0 or last:
-            note(record | clock.rates(run.steps - state.step))
-        due = last or state.step // recipe.run.checkpoint_every > saved // recipe.run.checkpoint_every
-        if hurt(run) or ((due and taken or last) and not state.finite(run.world)):
+            note({**record, **clock.rates(run.steps - state.step)})
+        due = (
+            last or state.step // recipe.run.checkpoint_every > saved // recipe.run.checkpoint_every
+        )
+        if hurt(run) or (((due and taken) or last) and not state.finite(run.world)):
             note(put_back(run))
             saved = state.step
-        elif due and taken or last:
+        elif (due and taken) or last:
             save_state(run.output, state, recipe, run.world)
             saved = state.step
         if viewers and (state.step % every == 0 or last):

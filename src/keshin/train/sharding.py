@@ -20,7 +20,6 @@ from keshin.encode.torch_blocks import ResidualBlock
 from keshin.encode.torch_text import PostNormBlock
 from keshin.train.distributed import World
 
-
 TOWERS = ("image", "text")
 
 
@@ -76,9 +75,7 @@ def cut_states(values: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict
     return {**values, "state": states}
 
 
-def clip(
-    named: Iterable[tuple[str, nn.Parameter]], limit: float, world: World
-) -> dict[str, float]:
+def clip(named: Iterable[tuple[str, nn.Parameter]], limit: float, world: World) -> dict[str, float]:
     """Scale the gradients down to a norm of ``limit``; the norms that they had, of all pieces.
 
     ``gradient_norm`` is that of everything, ``gradient_norm_image`` and ``gradient_norm_text`` are

@@ -70,9 +70,7 @@ class BrokenShard(DataError):
     """A shard that cannot be read; nothing is known of its samples."""
 
 
-def sample_counts(
-    shards: Sequence[str], broken: list[str] | None = None
-) -> npt.NDArray[np.int64]:
+def sample_counts(shards: Sequence[str], broken: list[str] | None = None) -> npt.NDArray[np.int64]:
     """The samples of each shard.
 
     Raises ``DataError`` if one must be read and cannot; with a list ``broken`` it has no samples

@@ -26,7 +26,7 @@ def note_trouble(
     """Write this process's pairs of a step that was left out into ``trouble/``; the event."""
     step, rank = run.state.step, run.world.rank
     name = f"{FOLDER}/step-{step:08}{f'-{rank}' if rank else ''}.json"
-    facts = {
+    facts: dict[str, float | int | str | None] = {
         "step": step,
         "why": trouble.why,
         "value": trouble.value,
@@ -37,7 +37,8 @@ def note_trouble(
         {"pair": run.pool.name(place), "caption": text}
         for place, text in zip(batch.places, batch.texts, strict=True)
     ]
-    content = plain({**facts, "loss": loss, "gradient_norm": gradient_norm}) | {"pairs": pairs}
+    noted = plain({**facts, "loss": loss, "gradient_norm": gradient_norm})
+    content = {**noted, "pairs": pairs}
     (run.output / FOLDER).mkdir(exist_ok=True)
     with whole(run.output / name) as scratch:
         scratch.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -92,11 +93,10 @@ def _gives_up(run: Run) -> str:
     steps = ", ".join(map(str, guard.left_out[-part.patience :]))
     rate = run.recipe.optim.learning_rate
     return (
-        f"Step {run.state.step}: the run is in trouble. {tried}The steps last left out are {steps}, "
-        f"because the loss or the gradient was not finite or far from what is usual; "
+        f"Step {run.state.step}: the run is in trouble. {tried}The steps last left out are "
+        f"{steps}, because the loss or the gradient was not finite or far from what is usual; "
         f"{run.output / FOLDER} names their pairs. If these are sound, start anew (--restart) with "
         f"a lower optim.learning_rate than {rate:g}, a longer optim.warmup or "
         "optim.max_grad_norm = 1.0. If the values in metrics.jsonl look healthy, raise guard.spike "
         "and start again with the same command to go on."
     )
-

@@ -55,9 +55,7 @@ class Samples:
         language: str = "en",
         show: Show | None = None,
     ) -> None:
-        usable = [
-            (p, c) for p, c in zip(pictures, captions, strict=True) if c and _can_be_read(p)
-        ]
+        usable = [(p, c) for p, c in zip(pictures, captions, strict=True) if c and _can_be_read(p)]
         if len(usable) < 2:
             raise DataError(
                 f"[samples] has {len(usable)} pairs that can be used, and a search needs two or "
@@ -100,7 +98,8 @@ class Samples:
             better = (cosines > cosines.diagonal()[:, None]) & ~equal
             ranks.append(better.sum(axis=1))
         for_pictures, for_captions = (
-            np.argsort(-c[: self.shown], axis=1, kind="stable")[:, : self.top] for c in (near, near.T)
+            np.argsort(-c[: self.shown], axis=1, kind="stable")[:, : self.top]
+            for c in (near, near.T)
         )
         return Sample(
             step,
@@ -138,7 +137,9 @@ class Samples:
                 x = column * side + (2 * GAP if column else 0)
                 right = column > 0 and self.captions[place] == self.captions[row]
                 frame = (TILE + 2 * BORDER,) * 2
-                sheet.paste(RIGHT if right else PAPER, (x, row * side, x + frame[0], row * side + frame[1]))  # noqa: E501
+                sheet.paste(
+                    RIGHT if right else PAPER, (x, row * side, x + frame[0], row * side + frame[1])
+                )
                 tile = to_rgb(open_picture(self.pictures[place]))
                 tile.thumbnail((TILE, TILE))
                 left, top = (BORDER + (TILE - s) // 2 for s in tile.size)
@@ -152,7 +153,9 @@ class Samples:
             f"| {sample.caption_ranks[row]} |"
             for row, found in enumerate(sample.for_pictures)
         ]
-        head = "| caption | first caption for its picture | place of its own | place of the picture |"
+        head = (
+            "| caption | first caption for its picture | place of its own | place of the picture |"
+        )
         return "\n".join([head, "|---|---|---|---|", *rows])
 
     def _cell(self, place: int) -> str:

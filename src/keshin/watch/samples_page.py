@@ -60,9 +60,7 @@ def samples_page(
     def caption(place: int, row: int) -> dict[str, Any]:
         return {"text": captions[place], "right": captions[place] == captions[row]}
 
-    made = words["recall"].format(
-        image=percent(last.image_recall), text=percent(last.text_recall)
-    )
+    made = words["recall"].format(image=percent(last.image_recall), text=percent(last.text_recall))
     return render(
         HERE / "samples.html.jinja",
         words,
