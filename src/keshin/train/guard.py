@@ -3,11 +3,11 @@
 A step is left out if its loss or its gradient is not finite, or far beyond what was usual in the
 steps before. Gradient norms have heavy tails (in a small healthy run one was 14 times the median),
 so they are compared with the largest; Adam takes smaller ones in its stride. Steps that are left
-out do not become usual. Where several come close together the weights themselves are hurt: those of a
-checkpoint are put back, and the run goes on with the next batch, so that the batches since then
-are skipped. That is what was done for PaLM by hand (Chowdhery et al. 2022, section 5.1); for CLIP,
-Wortsman et al. (2023) found that the loss jumps 1 to 8 steps after the update that did the harm,
-which is why the checkpoint must be from before, and not the batch alone be blamed.
+out do not become usual. Where several come close together the weights themselves are hurt: those
+of a checkpoint are put back, and the run goes on with the next batch, so that the batches since
+then are skipped. That is what was done for PaLM by hand (Chowdhery et al. 2022, section 5.1); for
+CLIP, Wortsman et al. (2023) found that the loss jumps 1 to 8 steps after the update that did the
+harm, which is why the checkpoint must be from before, and not the batch alone be blamed.
 
 Everything here is a function of numbers that all processes share and that the checkpoint holds, so
 that each process decides alike, and so does a run that was killed and goes on.

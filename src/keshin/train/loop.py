@@ -124,17 +124,16 @@ def _loop(run: Run, viewers: Sequence[Viewer], report: Report) -> None:
             note(record)
         elif state.step % recipe.run.log_every == 0 or last:
             note({**record, **clock.rates(run.steps - state.step)})
-        due = (
-            last or state.step // recipe.run.checkpoint_every > saved // recipe.run.checkpoint_every
-        )
-        if hurt(run) or (((due and taken) or last) and not state.finite(run.world)):
+        due = state.step // recipe.run.checkpoint_every > saved // recipe.run.checkpoint_every
+        save = last or (due and taken)
+        if hurt(run) or (save and not state.finite(run.world)):
             note(put_back(run))
-            saved = state.step
-        elif (due and taken) or last:
+            saved, save = state.step, False
+        if viewers and (state.step % every == 0 or last):
+            note(_validate(run, viewers))  # before the checkpoint, so that a kill loses neither
+        if save:
             save_state(run.output, state, recipe, run.world)
             saved = state.step
-        if viewers and (state.step % every == 0 or last):
-            note(_validate(run, viewers))
 
 
 def _validate(run: Run, viewers: Sequence[Viewer]) -> Record:

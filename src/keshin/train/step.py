@@ -31,7 +31,7 @@ def take_step(run: Run, batch: Batch) -> Record:
     recipe, state = run.recipe, run.state
     rate = learning_rate(state.step, run.steps, recipe.optim)
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate"]
     state.model.train()
     before = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
     totals = _gradients(run, batch)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keshin.evaluate.results import Bin, CurvePoint, FewShot, RiskPoint, Score
+from keshin.evaluate.results import Bin, CurvePoint, FewShot, RiskPoint
 from keshin.pages.axes import frame, grid_x, key, names_beside, whisker
 from keshin.pages.drawing import Canvas, Scale, fitted, text_width
 from keshin.pages.numbers import percent, with_interval
 from keshin.pages.words import Words
+from keshin.statistics.figure import Figure
 
 WIDTH, HEIGHT = 480, 330
 SHOWN_CLASSES = 40
 """Up to so many classes have a bar each; of more, the lowest and the highest."""
 ROW = 18
+FIRST = 0.05
+"""Coverage from which the band of the risk is drawn."""
 
 
-def measures(rows: Sequence[tuple[str, Score]], words: Words) -> str:
+def measures(rows: Sequence[tuple[str, Figure]], words: Words) -> str:
     """Values with intervals, one under the other, and the level of chance of each."""
     left = min(max((text_width(name) for name, _ in rows), default=0) + 14, 260)
     canvas = Canvas(680, 34 * len(rows) + 34, words["chart_measures"])
@@ -88,7 +91,9 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin], words: Words) -> st
 def risk(points: Sequence[RiskPoint], words: Words) -> str:
     """Share of wrong answers when only the surest pictures are answered."""
     canvas = Canvas(WIDTH, HEIGHT, words["chart_risk"])
-    worst = max((p.risk for p in points), default=1)
+    # The first few pictures say next to nothing: their intervals do not set the scale.
+    shown = [p for p in points if p.coverage >= FIRST] or points
+    worst = max([*(p.risk for p in points), *(p.high or 0 for p in shown)], default=1)
     top = min(1.0, max(0.05, worst * 1.1))
     x, y = Scale(0, 1, 52, WIDTH - 24), Scale(0, top, 282, 12)
     frame(canvas, x, y, words["axis_coverage"], words["axis_risk"])
@@ -96,18 +101,25 @@ def risk(points: Sequence[RiskPoint], words: Words) -> str:
     if line:
         whole = points[-1].risk
         canvas.line((x(0), y(whole)), (x(1), y(whole)), "chance")
+    band = [p for p in shown if p.low is not None and p.high is not None]
+    if len(band) > 1:
+        edge = [(x(p.coverage), y(min(p.high or 0, top))) for p in band]
+        edge += [(x(p.coverage), y(p.low or 0)) for p in reversed(band)]
+        canvas.path(edge, "band f0", closed=True)
     canvas.path(line, "line s0")
     for share in (0.25, 0.5, 0.75, 1.0):
         near = min(points, key=lambda p: abs(p.coverage - share), default=None)
         if near is not None:
             said = f"{percent(near.coverage, 0)}: {percent(near.risk)}, ≥ {near.threshold:.3f}"
+            if near.low is not None and near.high is not None:
+                said += f" [{100 * near.low:.1f}, {100 * near.high:.1f}]"
             canvas.mark(x(near.coverage), y(near.risk), 0, "f0", said)
             above = y(near.risk) - 9 if y(near.risk) > 40 else y(near.risk) + 18
             canvas.text(x(near.coverage), above, percent(near.risk, 0), "small", "end")
     return canvas.svg()
 
 
-def few_shot(found: FewShot, words: Words, probe: Score | None = None) -> str:
+def few_shot(found: FewShot, words: Words, probe: Figure | None = None) -> str:
     """Curves with bands, zero-shot at 0 pictures as a star line, the probe on everything."""
     shots = sorted({p.shots for curve in found.curves.values() for p in curve})
     lows = [p.low for curve in found.curves.values() for p in curve]
