@@ -68,9 +68,7 @@ class Board:
 
         # A new run may follow another one in the same folder (--restart): nothing of that counts.
         purge = 0 if fresh and self.folder.exists() else None if fresh else step + 1
-        self._writer = SummaryWriter(
-            str(self.folder), purge_step=purge, flush_secs=30
-        )
+        self._writer = SummaryWriter(str(self.folder), purge_step=purge, flush_secs=30)
 
 
 def _group(key: str, event: object) -> str:
