@@ -374,8 +374,10 @@ RECIPE_PARTS = {
     "LossPart": "[loss]",
     "DistillPart": "[distill]",
     "OptimPart": "[optim]",
+    "GuardPart": "[guard]",
     "RunPart": "[run]",
     "Validation": "[[validate]]",
+    "SamplesPart": "[samples]",
 }
 TOWER_PARTS = {
     "VisionTransformer": '[model.vision] with kind = "vit"',

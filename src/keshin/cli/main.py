@@ -50,6 +50,7 @@ COMMANDS = {
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
     ),
+    "plot": ("keshin.cli.plot:plot", "Draw what training runs logged, on one page."),
     "finetune": (
         "keshin.cli.finetune:finetune",
         "Teach a model what is in a hundred pictures of yours.",

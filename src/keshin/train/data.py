@@ -43,6 +43,7 @@ class Item:
     listed: tuple[int, ...]
     """Those of all captions of the pair."""
     teacher: npt.NDArray[np.float16] | None
+    place: Place
     error: str | None = None
 
 
@@ -59,6 +60,8 @@ class Batch:
     """(K, classes) logits of the pictures that have a teacher."""
     taught: Tensor
     """(K,) rows of those pictures."""
+    places: npt.NDArray[np.int64]
+    """(B, 4) where each comes from: see ``order.Place``."""
     bad: list[str]
 
 
@@ -126,11 +129,16 @@ class Pool(Dataset[Item]):
                 raise DataError("it has no caption")
             pixels = augmented(pair.picture, self.size, self.augment, rng)
         except (PictureError, DataError, OSError) as error:
-            return Item(None, "", 0, (), None, f"{pairs.name(row)}: {error}")
+            return Item(None, "", 0, (), None, place, f"{pairs.name(row)}: {error}")
         drawn = draw_caption(pair, rng)
         text = fill_template(drawn, source, rng)
         listed = tuple(map(identity, pair.captions)) if self.listed else ()
-        return Item(pixels, text, identity(drawn), listed, pair.teacher)
+        return Item(pixels, text, identity(drawn), listed, pair.teacher, place)
+
+    def name(self, place: Sequence[int]) -> str:
+        """Where the pair at a place comes from, for people."""
+        _, number, row, _ = map(int, place)
+        return self.parts[number][1].name(row)
 
 
 def draw_caption(pair: Pair, rng: np.random.Generator) -> str:
@@ -201,6 +209,7 @@ def collate(items: Sequence[Item], size: tuple[int, int]) -> Batch:
         listed=[np.array(item.listed, np.int64) for item in good],
         teacher=None if teacher is None else torch.from_numpy(teacher),
         taught=torch.tensor(rows, dtype=torch.long),
+        places=np.array([item.place for item in good], np.int64).reshape(-1, 4),
         bad=[item.error for item in items if item.error is not None],
     )
 
