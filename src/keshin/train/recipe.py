@@ -136,6 +136,9 @@ class OptimPart(Facts, frozen=True):
     eps: float = 1e-6
     max_grad_norm: NonNegative = 0.0
     """0: gradients are not clipped."""
+    layer_decay: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    """A layer's learning rate is this times that of the layer above it; 1: all alike. For training
+    trained weights further (0.65 to 0.85). A layer is a block, or a stage of a ResNet."""
     average: Share = 0.0
     """Decay of the moving average of the weights; 0: none. The average is what is exported."""
 

@@ -100,7 +100,7 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     both = Towers(model, head, plain=plain)
     towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
     average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
-    state = State(model, make_optimizer(both.parameters(), recipe.optim), average, head)
+    state = State(model, make_optimizer(both, recipe.optim), average, head)
     return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
 
 
