@@ -7,6 +7,7 @@ workers changes nothing, and a run that goes on from step n sees what it would h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -108,6 +109,12 @@ class Pool(Dataset[Item]):
             Extent(getattr(pairs, "pieces", even_pieces(len(pairs))), source.repeat)
             for source, pairs in self.parts
         ]
+
+    def at(self, size: tuple[int, int]) -> Pool:
+        """The same with pictures of another size."""
+        other = copy(self)
+        other.size = size
+        return other
 
     def captions(self) -> Iterator[str]:
         """Every caption of every source, bare and in each of its templates once."""

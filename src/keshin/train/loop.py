@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from keshin.encode.encoder import Encoder
-from keshin.train.data import batches
 from keshin.train.distributed import World
 from keshin.train.distributed import world as connected
 from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
+from keshin.train.phases import stream
 from keshin.train.recipe import Recipe
 from keshin.train.run import Run, encoder, export, prepare
 from keshin.train.state import STATE, load_state, save_state
@@ -86,7 +86,7 @@ def _train(
 
 def _loop(run: Run, validators: Sequence[Validator], report: Report) -> None:
     recipe, state, first = run.recipe, run.state, run.world.first
-    loader = batches(run.pool, recipe, state.step, run.steps, run.world)
+    loader = stream(run)
     every = recipe.run.validate_every or max(
         1, math.ceil(run.steps / math.ceil(recipe.optim.epochs))
     )

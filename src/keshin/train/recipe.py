@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from keshin.core.config import Facts, Positive, PreprocessFacts, ScoreFacts, TextFacts, VisionFacts
+from keshin.core.towers import Size
 from keshin.errors import RecipeError
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -88,7 +89,21 @@ class AugmentPart(Facts, frozen=True):
     """Brightness, contrast and saturation change by up to this share."""
     grey: Share = 0.0
     patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
-    """Share of a picture's patches that a ViT does not see (FLIP); finish a run without."""
+    """Share of a picture's patches that a ViT does not see (FLIP, Li et al. 2023)."""
+    image_size: Size | None = None
+    """(height, width) of the pictures while learning, smaller than the model's own (CLIPA, Li et
+    al. 2023; RECLIP, Li et al. 2023); [finish] then shows them at the model's own size."""
+
+
+class FinishPart(Facts, frozen=True):
+    """The last steps of a run: at the model's own picture size, and with all patches.
+
+    The learning rate takes its course, and a run that is killed goes on in the part where it was.
+    """
+
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.1
+    """Of all steps."""
+    patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
 
 
 class LossPart(Facts, frozen=True):
@@ -186,6 +201,7 @@ class Recipe(Facts, frozen=True):
     optim: OptimPart
     tokenizer: TokenizerPart = TokenizerPart()
     augment: AugmentPart = AugmentPart()
+    finish: FinishPart | None = None
     loss: LossPart = LossPart()
     distill: DistillPart | None = None
     run: RunPart = RunPart()
@@ -200,10 +216,25 @@ class Recipe(Facts, frozen=True):
             raise ValueError("data.sources is empty: name at least one place with pairs")
         if self.model.preprocess.size != self.model.vision.image_size:
             raise ValueError("model.preprocess.size and model.vision.image_size differ")
+        self._check_finish()
         if self.distill is not None:
             _check_templates(self.distill.templates + self.distill.templates_ja)
             if not any(source.teacher for source in self.data.sources):
                 raise ValueError("[distill] needs a source with a 'teacher' column")
+
+    def _check_finish(self) -> None:
+        small, own = self.augment.image_size, self.model.vision
+        if small is None or small == own.image_size:
+            return
+        if self.finish is None:
+            raise ValueError(
+                "augment.image_size is not the model's own, and there is no [finish], so the model "
+                "would never see its own picture size. Add [finish] with share = 0.1"
+            )
+        if any(side % own.step for side in small):
+            raise ValueError(
+                f"augment.image_size is {small[0]} x {small[1]}; both must be multiples of {own.step}"
+            )
 
 
 def _check_templates(templates: tuple[str, ...]) -> None:

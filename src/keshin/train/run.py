@@ -22,6 +22,7 @@ from keshin.train.data import Pool, epoch_length
 from keshin.train.distributed import ALONE, World
 from keshin.train.optim import WeightAverage, make_optimizer
 from keshin.train.passes import Towers, shared
+from keshin.train.phases import begin_small
 from keshin.train.recipe import Recipe
 from keshin.train.sharding import whole
 from keshin.train.state import State
@@ -81,6 +82,8 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local)
     model = CLIP(config) if start is None else _started(config, start)
+    if start is None:
+        begin_small(model, recipe)
     # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.
     order = torch.contiguous_format if recipe.run.shard else torch.channels_last
     model = model.to(device, memory_format=order)  # type: ignore[call-overload]
