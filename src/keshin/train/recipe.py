@@ -30,6 +30,9 @@ class ModelPart(Facts, frozen=True):
     score: ScoreFacts = ScoreFacts(kind="softmax")
     init: str | None = None
     """Folder of a checkpoint with these towers to start from, with its tokenizer."""
+    init_towers: Literal["both", "image", "text"] = "both"
+    """What is taken from there. ``image``: its image tower, the rest is new, with a tokenizer as
+    [tokenizer] says; ``text``: its text tower and tokenizer."""
 
 
 class TokenizerPart(Facts, frozen=True):
@@ -104,6 +107,23 @@ class FinishPart(Facts, frozen=True):
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.1
     """Of all steps."""
     patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
+
+
+class LockPart(Facts, frozen=True):
+    """Towers that are not trained (LiT, Zhai et al. 2022: a trained image tower, a text tower that
+    learns to read it). Needs model.init, and model.init_towers says what is taken from there."""
+
+    image: bool = False
+    text: bool = False
+    unlocked: Count = 0
+    """Layers at the top of a locked tower that are trained all the same: 1 is what follows its last
+    block or stage, 2 that and the last one."""
+    cache: bool = True
+    """Compute the features of a picture once, if the image tower is locked as a whole: of the
+    picture as it is used after training, so [augment] does nothing; the first record of the log
+    says what is lost. false: the locked tower sees each picture anew."""
+    features: str | None = None
+    """Folder that keeps the features, for other runs too; none: the user's cache."""
 
 
 class LossPart(Facts, frozen=True):
@@ -202,6 +222,7 @@ class Recipe(Facts, frozen=True):
     tokenizer: TokenizerPart = TokenizerPart()
     augment: AugmentPart = AugmentPart()
     finish: FinishPart | None = None
+    lock: LockPart = LockPart()
     loss: LossPart = LossPart()
     distill: DistillPart | None = None
     run: RunPart = RunPart()
@@ -217,10 +238,37 @@ class Recipe(Facts, frozen=True):
         if self.model.preprocess.size != self.model.vision.image_size:
             raise ValueError("model.preprocess.size and model.vision.image_size differ")
         self._check_finish()
+        self._check_lock()
         if self.distill is not None:
             _check_templates(self.distill.templates + self.distill.templates_ja)
             if not any(source.teacher for source in self.data.sources):
                 raise ValueError("[distill] needs a source with a 'teacher' column")
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the features of each picture are computed once."""
+        return self.lock.image and self.lock.cache and not self.lock.unlocked
+
+    def _check_lock(self) -> None:
+        lock, taken = self.lock, self.model.init_towers
+        for name in ("image", "text"):
+            if getattr(lock, name) and (self.model.init is None or taken not in ("both", name)):
+                raise ValueError(
+                    f"lock.{name} is set, but the {name} tower is new. Give model.init a checkpoint "
+                    f'that holds it, and model.init_towers "{name}" or "both"'
+                )
+        if lock.image and lock.text and not lock.unlocked:
+            raise ValueError("lock.image and lock.text leave nothing to train. Set lock.unlocked")
+        if self.keeps_features and self.augment.image_size is not None:
+            raise ValueError(
+                "augment.image_size saves nothing where the features of each picture are computed "
+                "once. Leave it out, or set lock.cache = false"
+            )
+        if self.keeps_features and self.run.shard:
+            raise ValueError(
+                "run.shard cuts the locked image tower into pieces, so its features cannot be kept. "
+                "Set lock.cache = false, or run.shard = false"
+            )
 
     def _check_finish(self) -> None:
         small, own = self.augment.image_size, self.model.vision
@@ -280,8 +328,11 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     distill = recipe.distill
     if distill is not None:
         distill = replace(distill, concepts=str(base / distill.concepts))
+    lock = recipe.lock
+    if lock.features is not None:
+        lock = replace(lock, features=str(base / lock.features))
     model = recipe.model
     if model.init is not None:
         model = replace(model, init=str(base / model.init))
     data = replace(recipe.data, sources=sources)
-    return replace(recipe, model=model, data=data, validate=checks, distill=distill)
+    return replace(recipe, model=model, data=data, validate=checks, distill=distill, lock=lock)

@@ -48,6 +48,7 @@ def digest(recipe: Recipe) -> str:
     seed = computed.pop("run")["seed"]
     computed.pop("validate")
     computed["data"].pop("workers")
+    computed["lock"].pop("features")
     for source in computed["data"]["sources"]:
         source.pop("keep_gb")
     return hashlib.sha256(msgspec.json.encode([computed, seed], order="deterministic")).hexdigest()
