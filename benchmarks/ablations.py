@@ -56,11 +56,11 @@ EMBEDDED = Path(keshin.__file__).parent / "models" / "mini"
 RESULTS = Path(__file__).resolve().parent / "results" / "ablations.json"
 BATCH = 128
 PAIRS = 6000
-SAMPLED = 3
+SAMPLED = 2
 """Steps whose FLOPs are counted, for each part of a run."""
 VIT = {
-    "kind": "vit", "image_size": [64, 64], "patch_size": 8, "width": 128, "layers": 4, "heads": 2,
-    "mlp_width": 512, "activation": "gelu", "layer_norm_eps": 1e-5,
+    "kind": "vit", "image_size": [64, 64], "patch_size": 8, "width": 96, "layers": 3, "heads": 2,
+    "mlp_width": 384, "activation": "gelu", "layer_norm_eps": 1e-5,
 }  # fmt: skip
 FINISH = {"share": 0.1}
 
@@ -97,28 +97,28 @@ HALF = Method(
     {"augment": {"patch_dropout": 0.5}, "finish": FINISH},
 )  # fmt: skip
 PAIRWISE = Method("sigmoid", "the sigmoid loss", {"model": {"score": {"kind": "sigmoid"}}})
-MEAN = Method("average", "moving average of the weights, 0.98", {"optim": {"average": 0.98}})
+MEAN = Method("average", "moving average of the weights of the plain run, 0.95")
+DECAY = 0.95
 TAUGHT = Method(
     "distillation", "a MobileNetV2's guesses as captions, weight 0.3",
     {"distill": {"weight": 0.3, "draw": 64, "templates": ["{}", "a photo of a {}."]}},
 )  # fmt: skip
 LOCKED = Method("locked image tower", "features kept (LiT)", {"lock": {"image": True}})
 LAYERED = Method("layer-wise rates", "0.75 a layer", {"optim": {"layer_decay": 0.75}})
-AVERAGED = "weights between"
-"""WiSE-FT: made of the plain run, without training."""
+BETWEEN = Method("weights between", "half way from `mini` to the plain run (WiSE-FT)")
 SUITES = {
     "new": Beginning(
-        "a new ViT (64 px, patches of 8, width 128, 4 layers) beside the text tower of `mini`",
-        {"vision": VIT, "init_towers": "text"}, 220, 1e-3,
-        (PLAIN, HALF, SMALLER, PAIRWISE, MEAN, TAUGHT),
+        "a new ViT (64 px, patches of 8, width 96, 3 layers) beside the locked text tower of `mini`",
+        {"vision": VIT, "init_towers": "text"}, 60, 1e-3,
+        (PLAIN, HALF, SMALLER, PAIRWISE, TAUGHT),
     ),
     "read": Beginning(
         "the image tower of `mini` (ResNet) beside a new text tower",
-        {"init_towers": "image"}, 130, 1e-3, (PLAIN, LOCKED),
+        {"init_towers": "image"}, 30, 1e-3, (PLAIN, LOCKED),
     ),
     "tuned": Beginning(
         "both towers of `mini`, which has seen these pairs before",
-        {}, 100, 3e-4, (PLAIN, LAYERED, SMALLER, MEAN, TAUGHT),
+        {}, 30, 3e-4, (PLAIN, LAYERED, SMALLER, TAUGHT),
     ),
 }  # fmt: skip
 
@@ -132,7 +132,7 @@ def recipe_of(suite: str, method: Method, data: Path, seed: int, steps: int, **m
         source["teacher"] = "teacher"
     optim = {
         "batch_size": BATCH, "epochs": (steps + 0.5) * BATCH / PAIRS, "learning_rate": begin.rate,
-        "warmup": steps // 10, "weight_decay": 0.1, "max_grad_norm": 3.0,
+        "warmup": steps // 10, "weight_decay": 0.1, "max_grad_norm": 3.0, "average": DECAY,
     }  # fmt: skip
     values: dict[str, Any] = {
         "name": f"{suite} {method.name}",
@@ -146,10 +146,12 @@ def recipe_of(suite: str, method: Method, data: Path, seed: int, steps: int, **m
         "augment": {"min_area": 0.5, "max_stretch": 1.33, "flip": 0.5},
         "optim": optim | more,
         "run": {
-            "seed": seed, "precision": "fp32", "device": "cpu", "threads": 1, "log_every": 10,
+            "seed": seed, "precision": "bf16", "device": "cpu", "threads": 1, "log_every": 10,
             "checkpoint_every": 10**6, "validate_every": 10**6,
         },
     }  # fmt: skip
+    if begin.model.get("init_towers") == "text":
+        values["lock"] = {"text": True}
     for part, settings in method.changes.items():
         values[part] = values.get(part, {}) | settings
     if "distill" in values:
@@ -165,6 +167,7 @@ def flops_of(run: Run, kept: bool) -> float:
     total = 0.0
     for part in phases(run.recipe, 1000):
         run.state.model.leave_out_patches(part.patch_dropout)
+        run.learn()
         loader = batches(run.pool.at(part.size), run.recipe, 0, SAMPLED)
         found = list(loader)
         if kept:
@@ -186,16 +189,32 @@ def looking(run: Run) -> float:
     return float(counter.get_total_flops() * PAIRS)
 
 
-def steps_of(suite: str, method: Method, data: Path, work: Path) -> tuple[int, float, float]:
-    """How many steps a method may take; the FLOPs of all of them, and of one."""
-    plain = prepare(recipe_of(suite, PLAIN, data, 0, 1000), work)
-    budget = SUITES[suite].steps * flops_of(plain, kept=False)
-    recipe = recipe_of(suite, method, data, 0, 1000)
-    run = prepare(recipe, work)
-    once = looking(run) if recipe.keeps_features else 0.0
-    each = flops_of(run, kept=recipe.keeps_features)
-    steps = max(10, round((budget - once) / each))
-    return steps, steps * each + once, each
+class Plan:
+    """How many steps each method may take; counted once and kept in WORK/plan.json."""
+
+    def __init__(self, data: Path, work: Path) -> None:
+        self.data, self.work, self.path = data, work, work / "plan.json"
+        self.known: dict[str, dict[str, float]] = {}
+        if self.path.exists():
+            self.known = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def cost(self, suite: str, method: Method) -> dict[str, float]:
+        """FLOPs of a step, and of what is done once."""
+        key = f"{suite}, {method.name}"
+        if key not in self.known:
+            recipe = recipe_of(suite, method, self.data, 0, 1000)
+            run = prepare(recipe, self.work)
+            once = looking(run) if recipe.keeps_features else 0.0
+            self.known[key] = {"once": once, "step": flops_of(run, kept=recipe.keeps_features)}
+            self.path.write_text(json.dumps(self.known, indent=1), encoding="utf-8")
+        return self.known[key]
+
+    def steps(self, suite: str, method: Method) -> tuple[int, float, float]:
+        """Steps of a run, the FLOPs of all of them, and of one."""
+        budget = SUITES[suite].steps * self.cost(suite, PLAIN)["step"]
+        cost = self.cost(suite, method)
+        steps = max(10, round((budget - cost["once"]) / cost["step"]))
+        return steps, steps * cost["step"] + cost["once"], cost["step"]
 
 
 class Judge:
@@ -249,16 +268,16 @@ def encoder_of(folder: Path, state: dict[str, torch.Tensor] | None = None) -> En
     model = load_model(checkpoint)
     if state is not None:
         model.load_state_dict(state)
-    towers = TorchTowers(model, "cpu")
+    towers = TorchTowers(model, "cpu", "bf16")
     return Encoder(checkpoint.config, checkpoint.tokenizer(), towers, 1.0)
 
 
-def between(before: Path, after: Path, share: float) -> dict[str, torch.Tensor]:
-    """Weights between two checkpoints (WiSE-FT, Wortsman et al. 2022)."""
-    one, two = (load_model(load_checkpoint(folder)).state_dict() for folder in (before, after))
+def between(folder: Path, after: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Weights between those of a checkpoint and others (WiSE-FT, Wortsman et al. 2022)."""
+    before = load_model(load_checkpoint(folder)).state_dict()
     return {
-        name: torch.lerp(value, two[name], share) if value.is_floating_point() else two[name]
-        for name, value in one.items()
+        name: torch.lerp(value, after[name], share) if value.is_floating_point() else after[name]
+        for name, value in before.items()
     }
 
 
@@ -270,7 +289,7 @@ def measure(options: argparse.Namespace) -> None:
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known = {(row["suite"], row["method"], row["seed"]) for row in done}
     judge = Judge(options.data)
-    planned: dict[tuple[str, str], tuple[int, float, float]] = {}
+    plan = Plan(options.data, options.work)
 
     def note(**row: Any) -> None:
         with log.open("a", encoding="utf-8") as file:
@@ -285,24 +304,25 @@ def measure(options: argparse.Namespace) -> None:
                 wanted = not options.only or method.name in options.only
                 if (suite, method.name, seed) in known or not wanted:
                     continue
-                key = suite, method.name
-                if key not in planned:
-                    planned[key] = steps_of(suite, method, options.data, options.work)
-                steps, flops, each = planned[key]
+                steps, flops, each = plan.steps(suite, method)
                 recipe = recipe_of(suite, method, options.data, seed, steps)
                 folder = options.work / "run"
                 shutil.rmtree(folder, ignore_errors=True)
                 began = time.process_time()
-                model = train(recipe, folder)
+                train(recipe, folder)
+                state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+                model = folder / "model"
                 row = {
                     "suite": suite, "seed": seed, "steps": steps, "flops": flops,
                     "flops_per_step": each, "cpu_seconds": round(time.process_time() - began, 1),
                 }  # fmt: skip
                 tuned = suite == "tuned"
-                note(method=method.name, **row, **judge(encoder_of(model), tuned))
+                note(method=method.name, **row, **judge(encoder_of(model, state["model"]), tuned))
+                if method is PLAIN:
+                    note(method=MEAN.name, **row, **judge(encoder_of(model), tuned))
                 if tuned and method is PLAIN:
-                    mixed = encoder_of(model, between(EMBEDDED, model, 0.5))
-                    note(method=AVERAGED, **row, **judge(mixed, tuned))
+                    mixed = encoder_of(model, between(EMBEDDED, state["model"], 0.5))
+                    note(method=BETWEEN.name, **row, **judge(mixed, tuned))
 
 
 def interval(values: list[float]) -> dict[str, float]:
@@ -322,9 +342,7 @@ def write(options: argparse.Namespace) -> None:
     for suite, begin in SUITES.items():
         mine = [run for run in runs if run["suite"] == suite]
         plain = {run["seed"]: run for run in mine if run["method"] == PLAIN.name}
-        kinds = [*begin.methods] + [Method(AVERAGED, "half way from `mini` to the plain run")] * (
-            suite == "tuned"
-        )
+        kinds = [PLAIN, MEAN, BETWEEN, *begin.methods[1:]]
         rows = []
         for method in kinds:
             own = [run for run in mine if run["method"] == method.name and run["seed"] in plain]

@@ -146,7 +146,8 @@ class Passes:
                         grad = grad[places[name]]
                     elif number != order[0]:
                         grad = torch.zeros_like(grad)  # scale and bias: once
-                    pairs.append((output, grad * self.world.size))  # since they are averaged
+                    if output.requires_grad:  # not that of a locked tower
+                        pairs.append((output, grad * self.world.size))  # since they are averaged
                 torch.autograd.backward([p[0] for p in pairs], [p[1] for p in pairs])
             self._kept = {}
         self._share_scalars()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
 from keshin.train.distributed import ALONE, World
 from keshin.train.layer_rates import IMAGE, TEXT, tower_of
+from keshin.train.lock import lock
 from keshin.train.optim import WeightAverage, make_optimizer
 from keshin.train.passes import Towers, shared
 from keshin.train.phases import begin_small
@@ -48,6 +49,14 @@ class Run:
     towers: nn.Module
     """The trained parameters as ``passes.Towers``, wrapped where several processes share them."""
     world: World = ALONE
+    held: list[nn.Module] = field(default_factory=list)
+    """What stays in evaluation mode while the rest learns; see ``lock``."""
+
+    def learn(self) -> None:
+        """Put the model into training mode, but for what is locked."""
+        self.state.model.train()
+        for module in self.held:
+            module.eval()
 
     @property
     def steps(self) -> int:
@@ -96,6 +105,7 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
             f"augment.patch_dropout is {recipe.augment.patch_dropout}, but this image tower "
             f"({config.vision.__struct_config__.tag}) has no patches to leave out. Set it to 0."
         )
+    held = lock(model, recipe.lock)
     concepts = Concepts(recipe.distill) if recipe.distill else None
     head = None
     if concepts is not None and concepts.recipe.head:
@@ -106,7 +116,9 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
     average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
     state = State(model, make_optimizer(both, recipe.optim), average, head)
-    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
+    run = Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
+    run.held = held
+    return run
 
 
 def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:

@@ -27,7 +27,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
     rate = learning_rate(state.step, run.steps, recipe.optim)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["rate"]
-    state.model.train()
+    run.learn()
     totals = _gradients(run, batch)
     limit = recipe.optim.max_grad_norm or math.inf
     norm = clip(state.parameters(), limit, run.world)
