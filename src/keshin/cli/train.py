@@ -100,6 +100,11 @@ def _print(record: Mapping[str, float | int | str]) -> None:
             f"{float(record['parameters']) / 1e6:.1f} M parameters on {record['device']}; "
             f"a loss of {float(record['chance_loss']):.3f} = ln(batch) is chance"
         )
+        if "lost" in record:
+            line += (
+                f"; the image tower is locked, {record['kept_features']} features are kept, and "
+                f"its pictures go without {record['lost']}"
+            )
     elif event == "validation":
         values = (f"{k} {v:.4f}" for k, v in record.items() if isinstance(v, float))
         line = f"step {record['step']}: " + ", ".join(values)

@@ -14,6 +14,7 @@ from keshin.encode.encoder import Encoder
 from keshin.train.distributed import World
 from keshin.train.distributed import world as connected
 from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
+from keshin.train.lock import lost
 from keshin.train.phases import stream
 from keshin.train.recipe import Recipe
 from keshin.train.run import Run, encoder, export, prepare
@@ -76,12 +77,19 @@ def _train(
             "chance_loss": math.log(recipe.optim.batch_size),
             "device": str(run.device),
             "processes": world.size,
+            **_kept_features(run),
         }
     )
     _loop(run, validators, report)
     model = export(run)
     world.wait()
     return model
+
+
+def _kept_features(run: Run) -> dict[str, float | int | str]:
+    """What the log says where the features of a locked image tower are kept."""
+    store = run.pool.kept
+    return {} if store is None else {"kept_features": len(store), "lost": lost(run.recipe)}
 
 
 def _loop(run: Run, validators: Sequence[Validator], report: Report) -> None:

@@ -20,10 +20,11 @@ from keshin.encode.torch_towers import TorchTowers, best_device, load_model, to_
 from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
 from keshin.train.distributed import ALONE, World
+from keshin.train.features import Features, folder_of
 from keshin.train.layer_rates import IMAGE, TEXT, tower_of
 from keshin.train.lock import lock
 from keshin.train.optim import WeightAverage, make_optimizer
-from keshin.train.passes import Towers, shared
+from keshin.train.passes import Towers, autocast, shared
 from keshin.train.phases import begin_small
 from keshin.train.recipe import Recipe
 from keshin.train.sharding import whole
@@ -118,6 +119,10 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
     state = State(model, make_optimizer(both, recipe.optim), average, head)
     run = Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
     run.held = held
+    if recipe.keeps_features:
+        half = autocast(recipe.run.precision, device)
+        precision = str(half.fast_dtype) if half._enabled else "float32"
+        pool.kept = Features(folder_of(recipe, model, precision), config.embed_dim)
     return run
 
 
