@@ -7,15 +7,15 @@
 112 px, 5 captions each), judged on its dev split (1,000 photographs); test is not opened. Three
 beginnings, since no single one fits all methods:
 
-``new``     a new ViT beside the text tower of ``mini``
+``new``     a new ViT beside the text tower of ``mini``, which is locked
 ``read``    the image tower of ``mini`` beside a new text tower
 ``tuned``   both towers of ``mini``, which saw these pairs among others when it was made
 
 Compute is counted, not timed: the FLOPs of a few steps of each part of a method's run, forward and
 backward, texts and distillation included (PyTorch's counter: products, convolutions, attention).
 The plain run's steps are fixed, and every method takes as many as cost the same. Where features are
-kept, the pass that makes them counts. Reading pictures is not counted; it is the same for all per
-pair, and small beside the towers. Averages of weights cost next to nothing and count for nothing.
+kept, the pass that makes them counts. Reading pictures is not counted: it is the same per pair for
+all, but who takes more steps reads more. Averages are those of the plain run's own weights.
 
 A run is one line of WORK/runs.jsonl; those that are there are not run again.
 """
@@ -45,6 +45,7 @@ from keshin.encode.encoder import Encoder
 from keshin.encode.torch_towers import TorchTowers, load_model
 from keshin.statistics.intervals import quantile
 from keshin.statistics.retrieval import retrieval
+from keshin.train.averaging import interpolate
 from keshin.train.data import batches
 from keshin.train.loop import train
 from keshin.train.phases import phases
@@ -108,7 +109,7 @@ LAYERED = Method("layer-wise rates", "0.75 a layer", {"optim": {"layer_decay": 0
 BETWEEN = Method("weights between", "half way from `mini` to the plain run (WiSE-FT)")
 SUITES = {
     "new": Beginning(
-        "a new ViT (64 px, patches of 8, width 96, 3 layers) beside the locked text tower of `mini`",
+        "a new ViT (64 px, patches of 8, width 96, 3 layers) beside `mini`'s locked text tower",
         {"vision": VIT, "init_towers": "text"}, 60, 1e-3,
         (PLAIN, HALF, SMALLER, PAIRWISE, TAUGHT),
     ),
@@ -272,15 +273,6 @@ def encoder_of(folder: Path, state: dict[str, torch.Tensor] | None = None) -> En
     return Encoder(checkpoint.config, checkpoint.tokenizer(), towers, 1.0)
 
 
-def between(folder: Path, after: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
-    """Weights between those of a checkpoint and others (WiSE-FT, Wortsman et al. 2022)."""
-    before = load_model(load_checkpoint(folder)).state_dict()
-    return {
-        name: torch.lerp(value, after[name], share) if value.is_floating_point() else after[name]
-        for name, value in before.items()
-    }
-
-
 def measure(options: argparse.Namespace) -> None:
     """Run what is missing, seed by seed, so that a sweep that is cut short is balanced."""
     torch.set_num_threads(1)
@@ -321,7 +313,8 @@ def measure(options: argparse.Namespace) -> None:
                 if method is PLAIN:
                     note(method=MEAN.name, **row, **judge(encoder_of(model), tuned))
                 if tuned and method is PLAIN:
-                    mixed = encoder_of(model, between(EMBEDDED, state["model"], 0.5))
+                    before = load_model(load_checkpoint(EMBEDDED)).state_dict()
+                    mixed = encoder_of(model, interpolate(before, state["model"], 0.5))
                     note(method=BETWEEN.name, **row, **judge(mixed, tuned))
 
 

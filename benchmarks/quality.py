@@ -20,8 +20,8 @@ import pyarrow.parquet as parquet
 
 import keshin
 from keshin.evaluate import (
+    Figure,
     Labelled,
-    Measure,
     accuracy,
     answer,
     balanced_accuracy,
@@ -48,7 +48,7 @@ LANGUAGES: tuple[tuple[str, Mapping[str, Sequence[str]], str], ...] = (
     ("Japanese", JAPANESE, "{}の顔の絵"),
 )
 
-Row = tuple[str, str, Measure]
+Row = tuple[str, str, Figure]
 
 
 def tiny_imagenet(model: keshin.Model, folder: Path) -> Iterator[Row]:

@@ -52,7 +52,9 @@ def recipe(start: Path, lock: str, taken: str = "both", more: str = "", **change
     init = f'init = "run/model"\ninit_towers = "{taken}"'
     text = text.replace("embed_dim = 16", f"embed_dim = 16\n{init}")
     for name, value in ({"epochs": "4"} | changes).items():
-        lines = [f"{name} = {value}" if ln.startswith(f"{name} = ") else ln for ln in text.split("\n")]
+        lines = [
+            f"{name} = {value}" if ln.startswith(f"{name} = ") else ln for ln in text.split("\n")
+        ]
         text = "\n".join(lines)
     path = start / "further.toml"
     path.write_text(f"{text}\n[lock]\n{lock}\n{more}", encoding="utf-8")

@@ -50,6 +50,10 @@ COMMANDS = {
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
     ),
+    "finetune": (
+        "keshin.cli.finetune:finetune",
+        "Teach a model what is in a hundred pictures of yours.",
+    ),
     "kaokore": (
         "keshin.cli.kaokore:kaokore",
         "Can a model tell 化身 (incarnations) from 人 (people)?",

@@ -28,7 +28,7 @@ from keshin.evaluate.human.results import own_results
 from keshin.evaluate.human.sitting import Answered, Begun, Event, Finished, Sitting, Undone
 from keshin.evaluate.human.source import Source
 from keshin.evaluate.human.study import now
-from keshin.evaluate.human.thumbnails import EXAMPLE_SIDE, SIDE, thumbnail
+from keshin.pages.thumbnails import thumbnail
 
 PAGES = Path(__file__).parent / "pages"
 FILES = {
@@ -42,6 +42,10 @@ AHEAD = 3
 """Pictures that a page may fetch before they are asked about."""
 KEPT = 256
 """Thumbnails in memory."""
+SIDE, EXAMPLE_SIDE = 900, 420
+"""Longest sides in pixels, of a question and of an example."""
+SMALL, QUALITY = 160, 90
+"""Pictures up to this side stay as they are, bit by bit; the quality of all others."""
 Asked: TypeAlias = Callable[[], ModelAnswers | None]
 
 
@@ -164,10 +168,11 @@ class Page:
     def _made(self, kind: str, first: int, second: int) -> tuple[bytes, str]:
         if kind == "question":
             question = self._study.questions[first]
-            return thumbnail(verified(self._source.data, question.row, question.digest), SIDE)
+            picture = verified(self._source.data, question.row, question.digest)
+            return thumbnail(picture, SIDE, exact=SMALL, quality=QUALITY)
         example = self._study.examples[first][second]
         picture = verified(self._source.examples, example.row, example.digest)
-        return thumbnail(picture, EXAMPLE_SIDE)
+        return thumbnail(picture, EXAMPLE_SIDE, exact=SMALL, quality=QUALITY)
 
     # --- what the page does ---------------------------------------------------------------------
 

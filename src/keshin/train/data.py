@@ -165,9 +165,7 @@ class Pool(Dataset[Item]):
         drawn = draw_caption(pair, rng)
         text = fill_template(drawn, source, rng)
         listed = tuple(map(identity, pair.captions)) if self.listed else ()
-        return Item(
-            pixels, text, identity(drawn), listed, pair.teacher, key=key, vector=vector
-        )
+        return Item(pixels, text, identity(drawn), listed, pair.teacher, key=key, vector=vector)
 
 
 def draw_caption(pair: Pair, rng: np.random.Generator) -> str:

@@ -31,7 +31,7 @@ def lock(model: CLIP, part: LockPart) -> list[nn.Module]:
 
 
 def lost(recipe: Recipe) -> str:
-    """Which augmentation a run goes without since its features are kept, for the log; "" if none."""
+    """Which augmentation a run with kept features goes without, for the log; "" if none."""
     if not recipe.keeps_features:
         return ""
     plain = asdict(AugmentPart())

@@ -1,8 +1,8 @@
 """The parts of a run: most of it with less of each picture, its finish with all.
 
 A token that is not computed is time for another picture, and what is learnt from small or partly
-hidden pictures mostly holds for whole ones; a short finish makes good the rest (FLIP, CLIPA, RECLIP).
-Which part a step belongs to is a function of its number, so a run goes on where it was.
+hidden pictures mostly holds for whole ones; a short finish makes good the rest (FLIP, CLIPA,
+RECLIP). Which part a step belongs to is a function of its number, so a run goes on where it was.
 """
 
 from __future__ import annotations

@@ -254,8 +254,8 @@ class Recipe(Facts, frozen=True):
         for name in ("image", "text"):
             if getattr(lock, name) and (self.model.init is None or taken not in ("both", name)):
                 raise ValueError(
-                    f"lock.{name} is set, but the {name} tower is new. Give model.init a checkpoint "
-                    f'that holds it, and model.init_towers "{name}" or "both"'
+                    f"lock.{name} is set, but the {name} tower is new. Give model.init a "
+                    f'checkpoint that holds it, and model.init_towers "{name}" or "both"'
                 )
         if lock.image and lock.text and not lock.unlocked:
             raise ValueError("lock.image and lock.text leave nothing to train. Set lock.unlocked")
@@ -266,8 +266,8 @@ class Recipe(Facts, frozen=True):
             )
         if self.keeps_features and self.run.shard:
             raise ValueError(
-                "run.shard cuts the locked image tower into pieces, so its features cannot be kept. "
-                "Set lock.cache = false, or run.shard = false"
+                "run.shard cuts the locked image tower into pieces, so its features cannot be "
+                "kept. Set lock.cache = false, or run.shard = false"
             )
 
     def _check_finish(self) -> None:
@@ -281,7 +281,8 @@ class Recipe(Facts, frozen=True):
             )
         if any(side % own.step for side in small):
             raise ValueError(
-                f"augment.image_size is {small[0]} x {small[1]}; both must be multiples of {own.step}"
+                f"augment.image_size is {small[0]} x {small[1]}; both must be multiples of "
+                f"{own.step}"
             )
 
 

@@ -148,7 +148,8 @@ def _started(config: Config, start: Checkpoint, taken: str) -> CLIP:
         if wanted != found and taken in ("both", tower):
             raise RecipeError(
                 f"{start.directory} holds other towers than the recipe's [model]: {name} differs. "
-                f"Copy {name} from its keshin.json (image_size may differ), or leave out model.init."
+                f"Copy {name} from its keshin.json (image_size may differ), or leave out "
+                "model.init."
             )
     model = CLIP(config)
     state = load_model(start).state_dict()

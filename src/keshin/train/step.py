@@ -96,9 +96,7 @@ def _parts(run: Run, batch: Batch, texts: list[str]) -> list[Part]:
         return _normalised(run, batch.pixels[rows]) if kept is None else kept[rows]
 
     parts = []
-    for seen, some in zip(
-        split(len(batch.texts), count), split(len(texts), count), strict=True
-    ):
+    for seen, some in zip(split(len(batch.texts), count), split(len(texts), count), strict=True):
         groups, order = text_groups(
             ids[some], tokens.ends[some], tokens.lengths[some], facts.trims, run.device
         )
@@ -128,7 +126,8 @@ def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
         store.add(keys, torch.cat(found).numpy())
         vectors = vectors.copy()
         for row, key in zip(missing, keys, strict=True):
-            vectors[row] = store.get(key)
+            if (vector := store.get(key)) is not None:  # which was perhaps kept before
+                vectors[row] = vector
     return torch.from_numpy(vectors).to(run.device)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keshin.errors import require
+from keshin.errors import PictureError, require
 from keshin.evaluate.kaokore.answer import answer, best_zero_shot, words_of
-from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.drawn import few_curve, method_bars
 from keshin.evaluate.kaokore.results import Mistake, Study
-from keshin.evaluate.reporting.shown import thumbnail
 from keshin.facts import kaokore as facts
+from keshin.pages.thumbnails import thumbnail
+from keshin.statistics.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SIDE = 112
@@ -56,6 +56,7 @@ def page(study: Study, language: str, root: Path | None = None) -> str:
         published=facts.facts().published,
         prompts=_prompts(study),
         yardstick=_yardstick(words),
+        dictionary_rule=words["dictionary_rule"].format(rule=facts.prompts().dictionary_rule),
         **_data(study, words),
     )
     return text
@@ -122,7 +123,10 @@ def _gallery(study: Study, key: str, missed: bool, root: Path | None) -> list[tu
 
 
 def _thumbnail(path: Path) -> str:
-    return base64.b64encode(thumbnail(path, SIDE)).decode()
+    try:
+        return base64.b64encode(thumbnail(path, SIDE).content).decode()
+    except PictureError:
+        return ""
 
 
 def _rich(text: str, markupsafe: Any) -> Any:

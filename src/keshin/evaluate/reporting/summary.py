@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keshin.evaluate.reporting.words import Words
 from keshin.evaluate.results import Difference, Evaluation, ProbeResult, RiskPoint
+from keshin.pages import numbers
+from keshin.pages.numbers import p_value, percent
+from keshin.pages.words import Words
 
 FEW_PICTURES, FEW_OF_CLASS = 200, 10
 DOUBTFUL = 0.05
 FROM_ZERO = "zero"
 """The curve that the paper's Figure 7 is about: a probe that knows no texts."""
-LEAST_P = 1e-4
 CALIBRATED = 0.03
 """Mean error of the scores up to which they are said to be true."""
-
-
-def percent(value: float) -> str:
-    """With one decimal."""
-    return f"{100 * value:.1f} %"
-
-
-def p_value(p: float) -> str:
-    """A p that people read; below ``LEAST_P`` its size says nothing more."""
-    return f"< {LEAST_P:.4f}" if p < LEAST_P else f"= {p:.2g}"
 
 
 def metric_name(name: str, words: Words) -> str:
@@ -135,9 +126,9 @@ def _probe(probe: ProbeResult, words: Words) -> str:
 def points(found: Difference) -> dict[str, str]:
     """A difference and its interval in percentage points, with signs."""
     return {
-        "difference": f"{100 * found.difference:+.1f}",
-        "low": f"{100 * found.low:+.1f}",
-        "high": f"{100 * found.high:+.1f}",
+        "difference": numbers.points(found.difference),
+        "low": numbers.points(found.low),
+        "high": numbers.points(found.high),
     }
 
 

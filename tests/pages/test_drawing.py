@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keshin.evaluate.reporting.drawing import Canvas, Scale, alone, clean, fitted, text_width, ticks
+from keshin.pages.drawing import Canvas, Scale, alone, clean, fitted, text_width, ticks
 
 
 @given(st.text())

@@ -17,9 +17,9 @@ from unicodedata import east_asian_width
 
 Point = tuple[float, float]
 
-PAGES = Path(__file__).parent / "pages"
-STYLE = (PAGES / "chart.css").read_text(encoding="utf-8")
-DARK = (PAGES / "chart-dark.css").read_text(encoding="utf-8")
+HERE = Path(__file__).parent
+STYLE = (HERE / "chart.css").read_text(encoding="utf-8")
+DARK = (HERE / "chart-dark.css").read_text(encoding="utf-8")
 LEVELS = 6
 """Steps of the heat of a confusion matrix."""
 
@@ -140,11 +140,6 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
             break
     first = math.ceil(low / step - 1e-9)
     return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def percent(value: float, digits: int = 0) -> str:
-    """A share as people read it."""
-    return f"{100 * value:.{digits}f} %"
 
 
 def clean(said: str) -> str:
