@@ -20,7 +20,8 @@ from keshin.train import step  # noqa: E402
 from keshin.train.features import Features, folder_of, key_of  # noqa: E402
 from keshin.train.lock import lock  # noqa: E402
 from keshin.train.loop import train  # noqa: E402
-from keshin.train.recipe import LockPart, Recipe, read_recipe  # noqa: E402
+from keshin.train.methods import LockPart  # noqa: E402
+from keshin.train.recipe import Recipe, read_recipe  # noqa: E402
 from keshin.train.run import prepare  # noqa: E402
 from shapes import write_recipe  # noqa: E402
 
@@ -125,17 +126,18 @@ def test_a_killed_run_goes_on_exactly(start, tmp_path):
         recipe(start, f'image = true\nfeatures = "{tmp_path / name}"') for name in ("one", "two")
     ]
     train(plans[0], tmp_path / "whole")
-    stop = 0
 
-    def report(record):
-        if "loss" in record and record["step"] == stop:
-            raise InterruptedError
+    def stopping_at(stop):
+        def report(record):
+            if "loss" in record and record["step"] == stop:
+                raise InterruptedError
+
+        return report
 
     for stop in (2, 5, 11):
         with pytest.raises(InterruptedError):
-            train(plans[1], tmp_path / "parts", report=report)
-    stop = 0
-    train(plans[1], tmp_path / "parts", report=report)
+            train(plans[1], tmp_path / "parts", report=stopping_at(stop))
+    train(plans[1], tmp_path / "parts")
     assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
 
 
@@ -210,7 +212,7 @@ def test_wrong_settings(start, part, taken, more, said):
 
 
 def test_shards_and_kept_features(start):
-    with pytest.raises(RecipeError, match="run.shard"):
+    with pytest.raises(RecipeError, match=r"run\.shard"):
         recipe(start, "image = true", threads="1\nshard = true")
 
 

@@ -75,17 +75,18 @@ def test_pictures_and_patches_of_each_part(tmp_path):
 def test_a_killed_run_goes_on_in_its_part(tmp_path):
     plan = recipe(tmp_path)
     train(plan, tmp_path / "whole")
-    stop = 0
 
-    def report(record):
-        if "loss" in record and record["step"] == stop:
-            raise InterruptedError
+    def stopping_at(stop):
+        def report(record):
+            if "loss" in record and record["step"] == stop:
+                raise InterruptedError
+
+        return report
 
     for stop in (3, 7, 10, 11):  # before, in and after the change at 9; checkpoints at 4 and 8
         with pytest.raises(InterruptedError):
-            train(plan, tmp_path / "parts", report=report)
-    stop = 0
-    train(plan, tmp_path / "parts", report=report)
+            train(plan, tmp_path / "parts", report=stopping_at(stop))
+    train(plan, tmp_path / "parts")
     assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
 
 

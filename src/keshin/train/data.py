@@ -54,7 +54,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of the features of a batch's B pictures; its ``pixels`` are those of the rest."""
+    """What is kept of the features of B pictures; a batch's ``pixels`` are those of the rest."""
 
     keys: list[bytes]
     vectors: Vector

@@ -8,7 +8,8 @@ meets; whoever is killed has lost nothing but the last step.
 Each process that finds something new appends it to a file of its own, and all read all files: no
 locks. A file is a row of records (key, float32 vector, CRC-32); one that was cut short by a crash
 is passed over. The features of a picture are those that were kept first, so that a run computes the
-same however often it was interrupted. An index entry takes some 200 bytes of memory in each process.
+same however often it was interrupted. An index entry takes some 200 bytes of memory in each
+process.
 """
 
 from __future__ import annotations

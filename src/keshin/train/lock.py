@@ -8,7 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from keshin.encode.torch_model import CLIP
 from keshin.train.layer_rates import IMAGE, TEXT, depths, tower_of
-from keshin.train.recipe import AugmentPart, LockPart, Recipe
+from keshin.train.methods import LockPart
+from keshin.train.recipe import AugmentPart, Recipe
 
 
 def lock(model: CLIP, part: LockPart) -> list[nn.Module]:

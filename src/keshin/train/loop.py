@@ -13,8 +13,8 @@ from pathlib import Path
 from keshin.encode.encoder import Encoder
 from keshin.train.distributed import World
 from keshin.train.distributed import world as connected
-from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
 from keshin.train.lock import lost
+from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
 from keshin.train.phases import stream
 from keshin.train.recipe import Recipe
 from keshin.train.run import Run, encoder, export, prepare

@@ -14,10 +14,10 @@ import msgspec
 from keshin.core.config import Facts, Positive, PreprocessFacts, ScoreFacts, TextFacts, VisionFacts
 from keshin.core.towers import Size
 from keshin.errors import RecipeError
+from keshin.train.methods import Count, FinishPart, LockPart, check_finish, check_lock
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ModelPart(Facts, frozen=True):
@@ -96,34 +96,6 @@ class AugmentPart(Facts, frozen=True):
     image_size: Size | None = None
     """(height, width) of the pictures while learning, smaller than the model's own (CLIPA, Li et
     al. 2023; RECLIP, Li et al. 2023); [finish] then shows them at the model's own size."""
-
-
-class FinishPart(Facts, frozen=True):
-    """The last steps of a run: at the model's own picture size, and with all patches.
-
-    The learning rate takes its course, and a run that is killed goes on in the part where it was.
-    """
-
-    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.1
-    """Of all steps."""
-    patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
-
-
-class LockPart(Facts, frozen=True):
-    """Towers that are not trained (LiT, Zhai et al. 2022: a trained image tower, a text tower that
-    learns to read it). Needs model.init, and model.init_towers says what is taken from there."""
-
-    image: bool = False
-    text: bool = False
-    unlocked: Count = 0
-    """Layers at the top of a locked tower that are trained all the same: 1 is what follows its last
-    block or stage, 2 that and the last one."""
-    cache: bool = True
-    """Compute the features of a picture once, if the image tower is locked as a whole: of the
-    picture as it is used after training, so [augment] does nothing; the first record of the log
-    says what is lost. false: the locked tower sees each picture anew."""
-    features: str | None = None
-    """Folder that keeps the features, for other runs too; none: the user's cache."""
 
 
 class LossPart(Facts, frozen=True):
@@ -237,8 +209,8 @@ class Recipe(Facts, frozen=True):
             raise ValueError("data.sources is empty: name at least one place with pairs")
         if self.model.preprocess.size != self.model.vision.image_size:
             raise ValueError("model.preprocess.size and model.vision.image_size differ")
-        self._check_finish()
-        self._check_lock()
+        check_finish(self)
+        check_lock(self)
         if self.distill is not None:
             _check_templates(self.distill.templates + self.distill.templates_ja)
             if not any(source.teacher for source in self.data.sources):
@@ -248,42 +220,6 @@ class Recipe(Facts, frozen=True):
     def keeps_features(self) -> bool:
         """Whether the features of each picture are computed once."""
         return self.lock.image and self.lock.cache and not self.lock.unlocked
-
-    def _check_lock(self) -> None:
-        lock, taken = self.lock, self.model.init_towers
-        for name in ("image", "text"):
-            if getattr(lock, name) and (self.model.init is None or taken not in ("both", name)):
-                raise ValueError(
-                    f"lock.{name} is set, but the {name} tower is new. Give model.init a "
-                    f'checkpoint that holds it, and model.init_towers "{name}" or "both"'
-                )
-        if lock.image and lock.text and not lock.unlocked:
-            raise ValueError("lock.image and lock.text leave nothing to train. Set lock.unlocked")
-        if self.keeps_features and self.augment.image_size is not None:
-            raise ValueError(
-                "augment.image_size saves nothing where the features of each picture are computed "
-                "once. Leave it out, or set lock.cache = false"
-            )
-        if self.keeps_features and self.run.shard:
-            raise ValueError(
-                "run.shard cuts the locked image tower into pieces, so its features cannot be "
-                "kept. Set lock.cache = false, or run.shard = false"
-            )
-
-    def _check_finish(self) -> None:
-        small, own = self.augment.image_size, self.model.vision
-        if small is None or small == own.image_size:
-            return
-        if self.finish is None:
-            raise ValueError(
-                "augment.image_size is not the model's own, and there is no [finish], so the model "
-                "would never see its own picture size. Add [finish] with share = 0.1"
-            )
-        if any(side % own.step for side in small):
-            raise ValueError(
-                f"augment.image_size is {small[0]} x {small[1]}; both must be multiples of "
-                f"{own.step}"
-            )
 
 
 def _check_templates(templates: tuple[str, ...]) -> None:

@@ -114,10 +114,8 @@ def _normalised(run: Run, pixels: Tensor) -> Tensor:
 
 def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
     """(B, E) the locked image tower's features of a batch; new ones are computed and kept."""
-    store, missing = run.pool.kept, kept.missing
-    assert store is not None  # only such a pool makes such batches
-    vectors = kept.vectors
-    if missing:
+    store, missing, vectors = run.pool.kept, kept.missing, kept.vectors
+    if missing and store is not None:
         found = []
         with torch.no_grad(), autocast(run.recipe.run.precision, run.device):
             for some in batch.pixels.split(run.recipe.optim.micro_batch or len(missing)):
