@@ -12,6 +12,10 @@ WIDTH, LEFT, RIGHT = 860, 330, 20
 ROW, LINE = 58, 15
 LOWEST = 0.2
 """Where the axis of areas begins; below chance there is little to see."""
+LEAST = 680
+"""Pixels below which the words in a chart would be too small; a phone scrolls it instead."""
+LONG = 24
+"""Signs of a label from which it takes two lines."""
 MARKS = (("a", "same_pages"), ("b", "unseen_works"), ("c", "within"))
 
 
@@ -34,10 +38,10 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
         )
     for number, method in enumerate(methods):
         y = 34 + ROW * number
-        parts.append(
-            f'<text x="{LEFT - 12}" y="{y + 22}" '
-            f'text-anchor="end">{escape(name(method.key))}</text>'
-        )
+        lines = in_two(name(method.key))
+        for line, said in enumerate(lines):
+            at = y + 23 + 16 * line - 8 * (len(lines) - 1)
+            parts.append(f'<text x="{LEFT - 12}" y="{at}" text-anchor="end">{escape(said)}</text>')
         figures = (
             method.dev.area,
             method.apart.area if method.apart else None,
@@ -50,61 +54,79 @@ def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], st
 
 
 def few_curve(study: Study, zero_shot: Method, words: Mapping[str, str]) -> str:
-    """Area after 1 to 16 examples a class, on dev and within unseen works."""
+    """Area after 1 to 16 examples a class, from nothing and from the text: on dev, and within
+    unseen works."""
     if not study.few:
         return ""
-    width, height, left, bottom, top = 640, 320, 50, 270, 30
-    count = len(study.few)
+    within = zero_shot.apart.within if zero_shot.apart else None
+    panels = (("on_dev", zero_shot.dev.area, _dev), ("within_unseen", within, _within))
+    parts = [_open(WIDTH, 330, words["heading_few"])]
+    for number, (key, zero, of) in enumerate(panels):
+        parts += _panel(study.few, 12 + 430 * number, words[key], zero, of)
+    for css, start, place in STARTS:
+        parts.append(f'<rect x="{50 + place}" y="308" width="10" height="10" class="{css}"/>')
+        parts.append(f'<text x="{65 + place}" y="317">{escape(words[f"start_{start}"])}</text>')
+    parts.append(
+        f'<text x="{WIDTH - RIGHT}" y="317" text-anchor="end" class="soft">'
+        f"{escape(words['examples'])}</text>"
+    )
+    return "\n".join([*parts, "</svg>"])
 
-    def x(number: int) -> float:
-        return left + 30 + number * (width - left - 190) / max(1, count - 1)
+
+STARTS = (("a", "zero", 0), ("b", "text", 200))
+TOP, BOTTOM, ACROSS = 34, 270, 330
+
+
+def _panel(
+    few: tuple[Shots, ...],
+    begin: int,
+    title: str,
+    zero: Figure | None,
+    of: Callable[[Shots], tuple[float, float, float]],
+) -> list[str]:
+    left = begin + 44
+    sizes = sorted({entry.shots for entry in few})
+
+    def x(shots: int) -> float:
+        return left + 20 + sizes.index(shots) * (ACROSS - 20) / max(1, len(sizes) - 1)
 
     def y(value: float) -> float:
-        return bottom - (min(max(value, 0.3), 1.0) - 0.3) / 0.7 * (bottom - top)
+        return BOTTOM - (min(max(value, 0.3), 1.0) - 0.3) / 0.7 * (BOTTOM - TOP)
 
-    parts = [_open(width, height, words["heading_few"])]
-    for value in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
-        css = "dash" if value == 0.5 else "grid"
+    parts = [f'<text x="{left}" y="18">{escape(title)}</text>']
+    for tenth in range(4, 11):
+        level, css = y(tenth / 10), "dash" if tenth == 5 else "grid"
         parts.append(
-            f'<line x1="{left}" x2="{width - 150}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
-            f'class="{css}"/>'
-            f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end" class="soft">'
-            f"{100 * value:.0f} %</text>"
+            f'<line x1="{left}" x2="{left + ACROSS + 16}" y1="{level:.1f}" y2="{level:.1f}" '
+            f'class="{css}"/><text x="{left - 6}" y="{level + 4:.1f}" text-anchor="end" '
+            f'class="soft">{10 * tenth} %</text>'
         )
-    for number, entry in enumerate(study.few):
-        parts.append(
-            f'<text x="{x(number):.1f}" y="{bottom + 18}" text-anchor="middle">{entry.shots}</text>'
-        )
-    parts.append(
-        f'<text x="{(left + width - 150) / 2:.1f}" y="{bottom + 38}" text-anchor="middle" '
-        f'class="soft">{escape(words["examples"])}</text>'
-    )
-    within = zero_shot.apart.within if zero_shot.apart else None
-    lines = (
-        ("a", "on_dev", zero_shot.dev.area, _dev),
-        ("c", "within_unseen", within, _within),
-    )
-    ends = sorted(((y(of(study.few[-1])[0]), css) for css, _, _, of in lines))
-    close = len(ends) == 2 and ends[1][0] - ends[0][0] < 16
-    for css, key, zero, of in lines:
-        places = [of(entry) for entry in study.few]
-        upper = [f"{x(n):.1f},{y(place[2]):.1f}" for n, place in enumerate(places)]
-        lower = [f"{x(n):.1f},{y(place[1]):.1f}" for n, place in enumerate(places)]
-        middle = " ".join(f"{x(n):.1f},{y(place[0]):.1f}" for n, place in enumerate(places))
+    parts += [
+        f'<text x="{x(shots):.1f}" y="{BOTTOM + 18}" text-anchor="middle">{shots}</text>'
+        for shots in sizes
+    ]
+    for css, start, _ in STARTS:
+        places = [(x(entry.shots), *of(entry)) for entry in few if entry.start == start]
+        upper = [f"{at:.1f},{y(high):.1f}" for at, _, _, high in places]
+        lower = [f"{at:.1f},{y(low):.1f}" for at, _, low, _ in places]
+        middle = " ".join(f"{at:.1f},{y(value):.1f}" for at, value, _, _ in places)
         parts.append(f'<polygon points="{" ".join(upper + lower[::-1])}" class="{css} band"/>')
         parts.append(f'<polyline points="{middle}" class="{css} l"/>')
-        if zero is not None:
-            level = y(zero.value)
-            parts.append(
-                f'<line x1="{left}" x2="{width - 150}" y1="{level:.1f}" y2="{level:.1f}" '
-                f'class="{css} l" stroke-dasharray="6 4"/>'
-            )
-        moved = (-8 if (css == ends[0][1]) else 8) if close else 0
+    if zero is not None:
         parts.append(
-            f'<text x="{width - 144}" y="{y(places[-1][0]) + 4 + moved:.1f}">'
-            f"{escape(words[key])}</text>"
+            f'<line x1="{left}" x2="{left + ACROSS + 16}" y1="{y(zero.value):.1f}" '
+            f'y2="{y(zero.value):.1f}" class="c l" stroke-dasharray="6 4"/>'
         )
-    return "\n".join([*parts, "</svg>"])
+    return parts
+
+
+def in_two(text: str) -> list[str]:
+    """A long label on two lines, broken at the comma that is nearest to its middle."""
+    places = [i + 1 for i, sign in enumerate(text) if sign in ",、"]
+    if len(text) < LONG or not places:
+        return [text]
+    cut = min(places, key=lambda place: abs(place - len(text) / 2))
+    return [text[:cut].strip(), text[cut:].strip()]
 
 
 def _dev(entry: Shots) -> tuple[float, float, float]:
@@ -118,7 +140,7 @@ def _within(entry: Shots) -> tuple[float, float, float]:
 def _open(width: int, height: int, label: str) -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(label)}">'
+        f'style="min-width:{LEAST}px" aria-label="{escape(label)}">'
     )
 
 

@@ -56,6 +56,7 @@ def page(study: Study, language: str, root: Path | None = None) -> str:
         published=facts.facts().published,
         prompts=_prompts(study),
         yardstick=_yardstick(words),
+        dictionary_rule=words["dictionary_rule"].format(rule=facts.prompts().dictionary_rule),
         **_data(study, words),
     )
     return text
