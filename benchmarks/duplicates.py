@@ -102,7 +102,9 @@ def main() -> None:
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -1)
     near = np.argpartition(-scores, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    hard = sorted({tuple(sorted((one, int(other)))) for one in range(LIBRARY) for other in near[one]})
+    hard = sorted(
+        {tuple(sorted((one, int(other)))) for one in range(LIBRARY) for other in near[one]}
+    )
     chance = dice.integers(LIBRARY, size=(len(hard), 2))
     chance = chance[chance[:, 0] != chance[:, 1]]
     for kind, pairs in (("neighbours", hard), ("by chance", chance.tolist())):

@@ -4,8 +4,8 @@
     python benchmarks/search.py measure /scratch/search  # on a quiet machine
 
 ``make`` writes 100,000 small files and an index that knows them, with made vectors (what the model
-would give does not matter for an update that finds nothing new), and rows of 1,000,000 x 512 vectors
-with the statistics of real ones: the mean of real image embeddings of ViT-B/32, and around it the
+would give does not matter for an update that finds nothing new), and 1,000,000 x 512 vectors with
+the statistics of real ones: the mean of real image embeddings of ViT-B/32, and around it the
 directions of its text embeddings (``--reference``, a folder with clip_vitb32_reference.npz and
 clip_vitb32_text_vocab.npz). Queries are the real text embeddings.
 
@@ -159,7 +159,7 @@ def measure_command(place: Path) -> dict[str, Any]:
     for _ in range(3):
         began = time.perf_counter()
         command = [sys.executable, "-m", "keshin", "search", str(place / "photos"), "a red boat",
-                   "--index", str(place / "index"), "--min-relevance", "0", "-f", "paths"]  # fmt: skip
+                   "--index", str(place / "index"), "--min-relevance", "0"]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.perf_counter() - began)
     return {"files": FILES, "first_s": seconds[0], "median_s": float(np.median(seconds))}

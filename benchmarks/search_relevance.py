@@ -36,16 +36,22 @@ from keshin.search.background import kind_of
 from keshin.search.relevance import LOOKED_AT, Null
 from keshin.statistics.intervals import wilson
 
-NAMES = """dog boy girl man woman snow water beach ball grass bike bicycle rock mountain car street
-tree pool ocean baby horse bench field soccer football basketball tennis skateboard surfer wave boat
-river lake sand sidewalk building crowd camera hat sunglasses guitar swing slide kitchen motorcycle
-bird cat cow sheep tent fire flower umbrella bus train truck hockey baseball trampoline helmet
-racetrack greyhound waterfall fountain stair playground cliff climber snowboarder skier kayak canoe
-giraffe elephant volcano airplane spreadsheet sushi piano typewriter chess lighthouse windmill castle
-robot microscope penguin octopus whale snake spider toothbrush microwave keyboard laptop telephone
-clock refrigerator pizza banana broccoli donut zebra kangaroo submarine rocket helicopter satellite
-skeleton dinosaur galaxy receipt map newspaper logo cactus tulip lobster violin harp accordion
-chandelier teapot""".split()
+NAMES = tuple(
+    (
+        "dog boy girl man woman snow water beach ball grass bike bicycle rock mountain car "
+        "street tree pool ocean baby horse bench field soccer football basketball tennis "
+        "skateboard surfer wave boat river lake sand sidewalk building crowd camera hat "
+        "sunglasses guitar swing slide kitchen motorcycle bird cat cow sheep tent fire flower "
+        "umbrella bus train truck hockey baseball trampoline helmet racetrack greyhound "
+        "waterfall fountain stair playground cliff climber snowboarder skier kayak canoe "
+        "giraffe elephant volcano airplane spreadsheet sushi piano typewriter chess "
+        "lighthouse windmill castle robot microscope penguin octopus whale snake spider "
+        "toothbrush microwave keyboard laptop telephone clock refrigerator pizza banana "
+        "broccoli donut zebra kangaroo submarine rocket helicopter satellite skeleton "
+        "dinosaur galaxy receipt map newspaper logo cactus tulip lobster violin harp "
+        "accordion chandelier teapot "
+    ).split()  # noqa: SIM905 - words read better as text
+)
 LEAST = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
 DRAWS = 2000
 
@@ -159,7 +165,10 @@ def main() -> None:
     for part in ("captions", "names"):
         print(part, {k: v for k, v in results[part].items() if k != "curve"})
         for line in results[part]["curve"]:
-            print(f"{line['least']:5.2f}", *(f"{k}: {shown(v)};" for k, v in line.items() if k != "least"))
+            print(
+                f"{line['least']:5.2f}",
+                *(f"{k}: {shown(v)};" for k, v in line.items() if k != "least"),
+            )
     if options.write:
         path = Path(__file__).parent / "results/search_relevance.json"
         path.write_text(json.dumps(results, indent=1) + "\n")

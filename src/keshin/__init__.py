@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keshin.evaluate.evaluation import evaluate
     from keshin.evaluate.weaknesses import weaknesses
     from keshin.exporting import export
+    from keshin.finetune.running import finetune
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "finetune",
     "load",
     "load_classifier",
     "weaknesses",
@@ -92,6 +94,7 @@ _HOMES = {
     "TrainingError": "errors",
     "evaluate": "evaluate",
     "export": "exporting",
+    "finetune": "finetune",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",

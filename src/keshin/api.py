@@ -242,15 +242,16 @@ class Index(PictureIndex):
     ) -> Index:
         """The index of a folder, there or to be made by ``update``.
 
-        Arguments: ``model``: default: that of the index, else the embedded one; ``index``: where
-        its files are, default: in the cache folder; ``rebuild``: forget what was there; the others
-        as ``load`` takes them. If the model is not the index's, the first use raises."""
+        ``model``: default: the index's, else the embedded one; another is refused when it is used.
+        ``index``: the folder of its own files; default: in the cache folder. ``rebuild``: forget
+        what was there. ``options``: as ``load`` takes them."""
+
         def choose(known: Mapping[str, str]) -> tuple[Encoder, str]:
-            how = {"mode": known["precision"], "engine": known["engine"]} if known else {}
-            chosen = known.get("origin", DEFAULT_MODEL) if model is None else model
-            if not isinstance(chosen, Model):
-                chosen = load(chosen, **(how if model is None else {}) | options)
-            return chosen.encoder, chosen.origin
+            names = {"mode": "precision", "engine": "engine", "decode": "decode"}
+            how = {} if model else {name: known[key] for name, key in names.items() if known}
+            one = model or known.get("origin", DEFAULT_MODEL)
+            found = one if isinstance(one, Model) else load(one, **how | options)
+            return found.encoder, found.origin
 
         return cls(Path(folder), Path(index) if index else None, choose, rebuild=rebuild)
 

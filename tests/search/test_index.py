@@ -200,12 +200,12 @@ def test_names_of_all_kinds(opened, tmp_path):
         paint(folder / name, seed, format="PNG")
     odd = os.path.join(os.fsencode(folder), b"\xff\xfe.png")
     paint(tmp_path / "y.png", 100)
-    os.rename(tmp_path / "y.png", odd)
+    (tmp_path / "y.png").rename(os.fsdecode(odd))
     index = opened(folder)
     assert index.update().added == 10
     assert paths(index) == sorted([*(str(folder / name) for name in names), os.fsdecode(odd)])
     assert index.update().unchanged == 10
-    assert all(os.path.exists(path) for path in paths(index))
+    assert all(Path(path).exists() for path in paths(index))
 
 
 def test_an_index_moves_with_its_folder(opened, photos, encoded):
@@ -220,7 +220,7 @@ def test_an_index_moves_with_its_folder(opened, photos, encoded):
 def test_another_model_is_refused(opened, photos, tiny_folder):
     opened(photos).update()
     other = opened(photos, keshin.load())
-    with pytest.raises(keshin.SearchError, match="of the model 'tiny', not 'mini'.*--rebuild"):
+    with pytest.raises(keshin.SearchError, match=r"of the model 'tiny', not 'mini'.*--rebuild"):
         other.update()
     with pytest.raises(keshin.SearchError, match="cannot be compared"):
         other.search("a cat")

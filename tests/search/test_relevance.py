@@ -38,7 +38,7 @@ def test_the_share_of_chance_is_what_the_background_finds():
     assert null.relevance([]).size == 0
     relevance = null.relevance(np.linspace(1, -1, 3))
     assert (np.diff(relevance) <= 0).all()
-    assert ((0 <= relevance) & (relevance <= 1)).all()
+    assert ((relevance >= 0) & (relevance <= 1)).all()
 
 
 def test_the_pictures_a_query_is_made_of_do_not_count():
@@ -49,7 +49,9 @@ def test_the_pictures_a_query_is_made_of_do_not_count():
     def nearest(queries, k):
         scores = queries @ sample.T
         orders = np.argsort(-scores, axis=1)[:, :k]
-        return [(order, line[order].astype(float)) for order, line in zip(orders, scores, strict=True)]
+        return [
+            (order, line[order].astype(float)) for order, line in zip(orders, scores, strict=True)
+        ]
 
     nothing = np.empty((0, 6), np.float32)
     parts = Parts(nothing, sample[:1], nothing)
@@ -114,7 +116,10 @@ def test_background_is_encoded_once(tmp_path):
     (tmp_path / "background-en-short-vectors.npz").write_bytes(b"damaged")
     Background(tmp_path, encoder).vectors(("en", True))
     assert len(encoder.calls) == 3
-    tops = [Background(tmp_path, encoder).tops(("en", True), state, lambda: vectors) for state in (1, 1, 2)]
+    tops = [
+        Background(tmp_path, encoder).tops(("en", True), state, lambda: vectors)
+        for state in (1, 1, 2)
+    ]
     assert all(np.array_equal(one, vectors) for one in tops)
     missing = Background(tmp_path / "not there", encoder)
     assert missing.vectors(("ja", False)).shape[1] == 4

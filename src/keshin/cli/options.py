@@ -84,9 +84,7 @@ def model_options(command: Command) -> Command:
 def index_options(command: Command) -> Command:
     """Of commands on the index of a folder: ``index``, ``rebuild`` and ``no_update``."""
     for option in (
-        click.option(
-            "--no-update", is_flag=True, help="Take the index as it is; look at no file."
-        ),
+        click.option("--no-update", is_flag=True, help="Take the index as it is; look at no file."),
         click.option("--rebuild", is_flag=True, help="Forget the index and make it anew."),
         click.option(
             "--index",

@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import sys
-from dataclasses import asdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,8 +18,8 @@ from keshin import api
 from keshin.cli.reports import printable, whole_output
 from keshin.core.pictures import Failure
 from keshin.errors import IndexBusy
+from keshin.search.answer import Found, Hit
 from keshin.search.duplicates import Group, spare_bytes
-from keshin.search.index import Found, Hit
 from keshin.search.update import Changes
 
 NAMED = 5
@@ -42,9 +42,7 @@ def open_index(ctx: click.Context, folder: Path, options: dict[str, Any]) -> api
             "engine": options["engine"],
             "decode": "fast" if options["fast"] else "exact",
         }
-    return api.Index.open(
-        folder, model, index=options["index"], rebuild=options["rebuild"], **how
-    )
+    return api.Index.open(folder, model, index=options["index"], rebuild=options["rebuild"], **how)
 
 
 def refreshed(index: api.Index, options: dict[str, Any]) -> list[Failure]:
@@ -186,7 +184,6 @@ def _csv(found: Found, stream: TextIO) -> None:
         one = entry(hit)
         writer.writerow((rank, hit.path, one["score"], one["relevance"], len(hit.copies)))
     stream.write(lines.getvalue().encode("utf-8", "backslashreplace").decode())
-
 
 
 def write_groups(groups: Sequence[Group], form: str, output: Path | None) -> None:

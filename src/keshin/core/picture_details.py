@@ -67,6 +67,6 @@ def _time(text: object) -> str:
     if not found:
         return ""
     try:
-        return datetime(*map(int, found.groups())).isoformat()  # type: ignore[arg-type]  # noqa: DTZ001 - EXIF has no zone
+        return datetime(*map(int, found.groups())).isoformat()  # type: ignore[arg-type]
     except ValueError:
         return ""

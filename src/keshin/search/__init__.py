@@ -4,7 +4,8 @@ An index is a folder of plain files: ``table`` and ``rows`` say which. ``update`
 date, ``scan`` finds the best rows, ``relevance`` says how likely they are there by chance.
 """
 
-from keshin.search.index import Found, Hit, PictureIndex
+from keshin.search.answer import Found, Hit
+from keshin.search.index import PictureIndex
 from keshin.search.update import Changes
 
 __all__ = ["Changes", "Found", "Hit", "PictureIndex"]

@@ -1,9 +1,9 @@
 """Pictures that are there more than once: the same file, nearly the same picture, one of a burst.
 
 - ``same``: equal content (SHA-256).
-- ``near``: among the ``NEIGHBOURS`` nearest of each picture by the model's vectors, which picks what
-  is worth comparing with any model, those whose pixels agree (``signatures``). The threshold does
-  not depend on the model; benchmarks/duplicates.py has its rate of false alarms.
+- ``near``: among the ``NEIGHBOURS`` nearest of each picture by the model's vectors, which picks
+  what is worth comparing with any model, those whose pixels agree (``signatures``). The threshold
+  does not depend on the model; benchmarks/duplicates.py has its rate of false alarms.
 - ``burst``: taken one after the other within some seconds (EXIF), and nearer to each other than all
   but one of a hundred pairs of pictures of this library.
 
@@ -144,9 +144,7 @@ def _signatures(
     return known
 
 
-def _bursts(
-    index: PictureIndex, files: dict[int, list[Shown]], seconds: float
-) -> Iterable[Pair]:
+def _bursts(index: PictureIndex, files: dict[int, list[Shown]], seconds: float) -> Iterable[Pair]:
     timed = sorted(
         (datetime.fromisoformat(shown[0].taken), number)
         for number, shown in files.items()
@@ -193,7 +191,9 @@ def _groups(
 
 
 def _ordered(index: PictureIndex, shown: list[Shown]) -> tuple[Copy, ...]:
-    best = sorted(shown, key=lambda one: (-one.width * one.height, -one.size, one.mtime_ns, one.path))
+    best = sorted(
+        shown, key=lambda one: (-one.width * one.height, -one.size, one.mtime_ns, one.path)
+    )
     return tuple(
         Copy(index.path_of(one), one.size, one.width, one.height, one.taken) for one in best
     )
@@ -202,4 +202,3 @@ def _ordered(index: PictureIndex, shown: list[Shown]) -> tuple[Copy, ...]:
 def spare_bytes(groups: Iterable[Group]) -> int:
     """What would be free without all but the first of each group."""
     return sum(copy.bytes for group in groups for copy in group.files[1:])
-

@@ -25,6 +25,7 @@ from keshin.encode.embeddings import facts_of, open_store
 from keshin.encode.encoder import Encoder
 from keshin.errors import SearchError
 from keshin.search import query as queries
+from keshin.search.answer import Found, Hit
 from keshin.search.background import Background, kind_of
 from keshin.search.lock import writing
 from keshin.search.relevance import (
@@ -40,49 +41,6 @@ from keshin.search.rows import Floats, Ints, Rows, open_rows, spaced
 from keshin.search.scan import best
 from keshin.search.table import NAME, Shown, State, Table, open_table
 from keshin.search.update import Changes, Update
-
-@dataclass(frozen=True)
-class Hit:
-    """One picture that a search found."""
-
-    path: str
-    """Its file; joined to the folder as that was given."""
-    score: float
-    """The product of its vector and the query's: the cosine, for a query of one part."""
-    relevance: float | None
-    """0 to 1 (``search.relevance``): 0.9 says that of ten queries for something that is not here
-    one has a result like the best, and that of the results down to this one a tenth is expected to
-    be there by chance, or less of either. None: the library is too small to say."""
-    copies: tuple[str, ...] = ()
-    """Other files with the same content."""
-    width: int = 0
-    height: int = 0
-    taken: str = ""
-
-
-@dataclass(frozen=True)
-class Found:
-    """The answer to a query."""
-
-    hits: tuple[Hit, ...]
-    """The best first; only those that reach the least relevance asked for."""
-    searched: int
-    """Pictures (different contents) that were compared."""
-    best: Hit | None
-    """The best one, whether or not it reaches that; None if the index is empty."""
-    least: float
-    """The least relevance asked for."""
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __iter__(self) -> Generator[Hit, None, None]:
-        yield from self.hits
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing here matches."""
-        return not self.hits
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,7 +253,7 @@ class PictureIndex:
 
     def path_of(self, shown: Shown) -> str:
         """Where a file is."""
-        return os.path.join(self.root, os.fsdecode(shown.path))  # noqa: PTH118 - keeps odd names
+        return os.path.join(self.root, os.fsdecode(shown.path))
 
     def delete(self) -> None:
         """Delete the index; not the pictures, and not the vectors in the cache folder."""
@@ -305,10 +263,8 @@ class PictureIndex:
                 for path in self.folder.glob(pattern):
                     path.unlink()
 
-    def _answer(
-        self, query: Floats, k: int, least: float, null: Null | None
-    ) -> Found:
-        (ids, products), = self.nearest(query[None], max(k, LOOKED_AT))
+    def _answer(self, query: Floats, k: int, least: float, null: Null | None) -> Found:
+        ((ids, products),) = self.nearest(query[None], max(k, LOOKED_AT))
         relevance: list[float | None] = [None] * len(ids)
         if null is not None:
             relevance = [float(value) for value in null.relevance(products)]

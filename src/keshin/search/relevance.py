@@ -1,27 +1,28 @@
 """How likely a result is there by chance: what queries for something else find in this library.
 
-A cosine says little: it differs from model to model, from one kind of query to another, and the best
-of a million pictures has a high one whatever is asked. So the scores of a query are compared with
-those of **background queries** in the same library: captions of every kind of thing that come with
-keshin, in the query's language and of its length (``background``). For a query that is a picture,
-other pictures of the library are asked for; one of several parts is compared with queries of as many
-parts, put together by chance.
+A cosine says little: it differs from model to model, from one kind of query to another, and the
+best of a million pictures has a high one whatever is asked. So the scores of a query are compared
+with those of **background queries** in the same library: captions of every kind of thing that come
+with keshin, in the query's language and of its length (``background``). For a query that is a
+picture, other pictures of the library are asked for; one of several parts is compared with queries
+of as many parts, put together by chance.
 
 Two questions are answered, and the *relevance* of a result is one minus the worse answer:
 
-- **Is this query about something that is here?** The share of background queries whose best score is
-  at least the best score of this query, p = (1 + how many) / (1 + all). If the query has nothing to
-  do with the library, and is otherwise like the background, then p <= a with probability a at most
-  (a conformal p-value, whatever the distribution). So with a least relevance of 0.9, one of ten
-  queries for something that is not here gets an answer.
-- **How many of the results are there by chance?** A background query finds E(s) pictures with a score
-  of s or more on average, this one r of them: E(s) / r is the expected share of chance among the
-  results down to this one (a false-discovery rate with an empirical null; Efron 2004), made
+- **Is this query about something that is here?** The share of background queries whose best score
+  is at least the best score of this query, p = (1 + how many) / (1 + all). If the query has nothing
+  to do with the library, and is otherwise like the background, then p <= a with probability a at
+  most (a conformal p-value, whatever the distribution). So with a least relevance of 0.9, one of
+  ten queries for something that is not here gets an answer, or fewer.
+- **How many of the results are there by chance?** A background query finds E(s) pictures with a
+  score of s or more on average, this one r of them: E(s) / r is the expected share of chance among
+  the results down to this one (a false-discovery rate with an empirical null; Efron 2004), made
   monotone as Benjamini and Hochberg's (1995).
 
 Some background queries are about things that are in the library; the answers err on the side of
 caution then. What the two do not know is how good the model is: one that cannot tell a dog from a
-fox finds the fox relevant.
+fox finds the fox relevant. So a relevance is no share of right results (benchmarks/
+search_relevance.py measures that too).
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ class Rows:
         return np.asarray(at[there], np.int64)
 
 
-def quantised(
-    vectors: Halves, center: Floats
-) -> tuple[npt.NDArray[np.int8], Floats, Floats]:
+def quantised(vectors: Halves, center: Floats) -> tuple[npt.NDArray[np.int8], Floats, Floats]:
     """(n, d) codes, (n,) scales and (n,) upper bounds of |vector - center - scale * code|."""
     codes = np.empty(vectors.shape, np.int8)
     scales, off = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)

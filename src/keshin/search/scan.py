@@ -5,11 +5,11 @@ with a scale a) gives q.m + a.q.c, and by Cauchy and Schwarz
 
     |q.x - (q.m + a.q.c)| <= |q| |x - m - a.c|,
 
-where the last length is stored with the row. So every row has a lower and an upper bound of its product,
-and only rows whose upper bound reaches the k-th best lower bound can be among the k best: some
-hundreds of a million. Their products are computed from the float16 vectors in float64. The answer is
-that of a full scan of the float16 vectors, ties broken by the older row; the codes only save
-reading half of the bytes, and the slow conversion of float16.
+where the last length is stored with the row. So every row has a lower and an upper bound of its
+product, and only rows whose upper bound reaches the k-th best lower bound can be among the k best:
+some hundreds of a million. Their products are computed from the float16 vectors in float64. The
+answer is that of a full scan of the float16 vectors, ties broken by the older row; the codes only
+save reading half of the bytes, and the slow conversion of float16.
 
 NumPy converts int8 to float32 with vector instructions, block by block in the cache of a core, and
 lets other threads run meanwhile: one thread a core. The products of a block are asked for in pieces

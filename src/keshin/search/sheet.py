@@ -13,8 +13,8 @@ from keshin.errors import PictureError
 from keshin.pages import page
 from keshin.pages.thumbnails import thumbnail
 from keshin.pages.words import Words, words_in
+from keshin.search.answer import Found, Hit
 from keshin.search.duplicates import Copy, Group, spare_bytes
-from keshin.search.index import Found, Hit
 
 HERE = Path(__file__).parent
 WORDS, TEMPLATE = HERE / "words.toml", HERE / "sheet.html.jinja"
@@ -45,7 +45,9 @@ def write_groups_page(
         pictures=f"{pictures:,}",
         bytes=f"{spare_bytes(groups) / 1e6:,.1f}",
     )
-    rest = words["more_groups"].format(n=len(groups) - len(shown)) if len(shown) < len(groups) else ""
+    rest = (
+        words["more_groups"].format(n=len(groups) - len(shown)) if len(shown) < len(groups) else ""
+    )
     title = words["duplicates_title"].format(folder=folder)
     return _write(path, words, title, [summary, words["how"]], sections, rest)
 

@@ -2,9 +2,9 @@
 
 A signature is the picture in grey, squeezed to 64 x 64. To compare two, the first is laid over the
 second as a whole and through windows of 80 to 96 % of its side at places on a grid, and the other
-way round. The places where the values (32 x 32) correlate best are then compared by their gradients:
-the correlation of the differences between neighbouring pixels. Values alone are fooled by two
-horizons; gradients are not, and neither changes with brightness and contrast.
+way round. The places where the values (32 x 32) correlate best are then compared by their
+gradients: the correlation of the differences between neighbouring pixels. Values alone are fooled
+by two horizons; gradients are not, and neither changes with brightness and contrast.
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ COMMIT_SECONDS = 5.0
 WASTE = 0.25
 """Share of rows that no file shows from which the rows are written anew."""
 WASTE_ROWS = 1024
-GET_FILES = (
-    "SELECT path, size, mtime_ns, inode, read_ns, id, vector FROM files WHERE path IN ({})"
-)
+GET_FILES = "SELECT path, size, mtime_ns, inode, read_ns, id, vector FROM files WHERE path IN ({})"
 GET_IDS = "SELECT content, id FROM vectors WHERE content IN ({})"
 
 
@@ -99,7 +97,7 @@ class Update:
         state = table.state()
         row_files.clean(folder, state.generation)
         self._generation, self._count = state.generation, state.rows
-        self._prefix = len(os.fsencode(os.path.join(root, "")))  # noqa: PTH118 - as the walk joins
+        self._prefix = len(os.fsencode(os.path.join(root, "")))
         self._seen: set[int] = set()
         self._last = int(table.rows("SELECT coalesce(max(id), 0) FROM files")[0][0])
         self._old: dict[str, _Old] = {}
