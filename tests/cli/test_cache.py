@@ -63,6 +63,7 @@ def test_every_kind_is_counted(kept):
     assert sizes == {
         "embeddings": (2, 3), "classifiers": (1, 4), "quantised": (1, 8), "hashes": (1, 16),
         "converted": (3, 224), "shards": (1, 256), "fetched": (1, 512),
+        "features": (0, 0), "indexes": (0, 0),
     }  # fmt: skip
     shown = run("cache", "info")
     assert all(name in shown.stdout for name in KINDS)
@@ -73,7 +74,8 @@ def test_every_kind_is_counted(kept):
 def test_clear_deletes_all_kinds_and_nothing_else(kept):
     said = run("cache", "clear").stderr.splitlines()
     assert said[0] == "embeddings: 3 bytes were deleted."
-    assert said[-1] == "fetched: 512 bytes were deleted."
+    assert "fetched: 512 bytes were deleted." in said
+    assert said[-1] == "indexes: nothing was kept."
     assert everything() == kept
     assert not (CONVERTED.folder / "openai--x-0123").exists()
     assert len(list(CONVERTED.folder.iterdir())) == 2  # mine.txt and mine/

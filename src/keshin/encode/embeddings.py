@@ -193,8 +193,7 @@ class Store:
         folders: dict[str, str] = {}
         while some := [os.fspath(path) for path in islice(source, AT_ONCE)]:
             items = [
-                Embedded(index + n, path, self.encoder, known_of)
-                for n, path in enumerate(some)
+                Embedded(index + n, path, self.encoder, known_of) for n, path in enumerate(some)
             ]
             index += len(items)
             keys = [_key(item.path, folders) for item in items]

@@ -24,10 +24,10 @@ from keshin.encode.embedded import Embedded, Known, embed
 from keshin.encode.embeddings import facts_of, open_store
 from keshin.encode.encoder import Encoder
 from keshin.errors import SearchError
-from keshin.search import query as queries
 from keshin.search.answer import Found, Hit
 from keshin.search.background import Background, kind_of
 from keshin.search.lock import writing
+from keshin.search.query import Parts, checked, joined, parse
 from keshin.search.relevance import (
     FEW,
     LOOKED_AT,
@@ -214,17 +214,17 @@ class PictureIndex:
             raise SearchError(f"k = {k} results cannot be given. Ask for 1 or more.")
         if not 0 <= min_relevance <= 1:
             raise SearchError(f"A relevance of {min_relevance:g} does not exist: it is 0 to 1.")
-        words = queries.parse(text)
+        words = parse(text)
         wanted, unwanted = [words.wanted] if words.wanted else [], [*words.unwanted, *without]
-        queries.checked(wanted, like)
+        checked(wanted, like)
         vectors = self.encoder.encode_texts([*wanted, *unwanted])
         pictures = self.encoder.encode_images(list(like))
-        parts = queries.Parts(vectors[: len(wanted)], pictures, vectors[len(wanted) :])
-        query = queries.joined(parts, self.snapshot.sample)
+        parts = Parts(vectors[: len(wanted)], pictures, vectors[len(wanted) :])
+        query = joined(parts, self.snapshot.sample)
         null = self._null(parts, kind_of([*wanted, *unwanted]))
         return self._answer(query, k, min_relevance, null)
 
-    def _null(self, parts: queries.Parts, kind: tuple[str, bool]) -> Null | None:
+    def _null(self, parts: Parts, kind: tuple[str, bool]) -> Null | None:
         """What queries for something else find; None if the library is too small to say."""
         snapshot = self.snapshot
         if snapshot.count < FEW:

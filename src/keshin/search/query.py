@@ -79,15 +79,15 @@ def joined(parts: Parts, sample: Floats) -> Floats:
     length. A single wanted part is left as it is, so that its scores are cosines."""
     vectors, weights = parts.vectors, parts.weights
     if len(vectors) == 1:
-        return vectors[0]
-    return _unit((weights / spreads(vectors, sample)) @ vectors)
+        return np.asarray(vectors[0], np.float32)
+    return _unit(np.asarray((weights / spreads(vectors, sample)) @ vectors, np.float32))
 
 
 def spreads(vectors: Floats, sample: Floats) -> Floats:
     """(m,) standard deviations of the scores that (m, d) vectors have in the sample."""
     if len(sample) < 2:
         return np.ones(len(vectors), np.float32)
-    return np.maximum((sample @ vectors.T).std(axis=0), 1e-6)
+    return np.asarray(np.maximum((sample @ vectors.T).std(axis=0), 1e-6), np.float32)
 
 
 def checked(texts: Sequence[str], pictures: Sequence[object]) -> None:

@@ -32,8 +32,7 @@ from keshin.encode.embedded import Embedded, Known
 from keshin.encode.embeddings import REST_NS
 from keshin.encode.pipeline import Vector
 from keshin.errors import SearchError
-from keshin.search import rows as row_files
-from keshin.search.rows import Ints, Rows, open_rows
+from keshin.search.rows import Ints, Rows, append, clean, open_rows, rewrite
 from keshin.search.table import PUT_FILE, Table
 
 AT_ONCE = 500
@@ -95,7 +94,7 @@ class Update:
         self._table, self._folder, self._root, self._width = table, folder, root, width
         self._progress = progress
         state = table.state()
-        row_files.clean(folder, state.generation)
+        clean(folder, state.generation)
         self._generation, self._count = state.generation, state.rows
         self._prefix = len(os.fsencode(os.path.join(root, "")))
         self._seen: set[int] = set()
@@ -219,7 +218,7 @@ class Update:
         ids: Ints = np.array([added[content] for content in new], np.int64)
         order = np.argsort(ids)
         vectors = np.stack(list(new.values())).astype(np.float32)
-        row_files.append(self._folder, self._generation, self._count, ids[order], vectors[order])
+        append(self._folder, self._generation, self._count, ids[order], vectors[order])
         return added
 
     def _put(
@@ -269,13 +268,13 @@ class Update:
         rows = self._rows()
         kept = np.ones(len(rows), bool)
         kept[rows.places(unused)] = False
-        left = row_files.rewrite(self._folder, rows, kept, self._generation + 1)
+        left = rewrite(self._folder, rows, kept, self._generation + 1)
         with self._table.transaction(write=True):
             self._table.write("DELETE FROM vectors WHERE NOT used AND id = ?",
                               [(int(number),) for number in unused])  # fmt: skip
             self._table.set_state(self._generation + 1, left)
         self._generation, self._count = self._generation + 1, left
-        row_files.clean(self._folder, self._generation)
+        clean(self._folder, self._generation)
 
 
 def _at_rest(path: str, old: tuple[int, ...]) -> bool:
