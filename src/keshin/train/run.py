@@ -55,11 +55,19 @@ class Run:
         return max(1, int(pairs / optim.batch_size))
 
 
-def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
-    """Open the data, learn or load the tokenizer, make the model and the optimiser."""
-    if recipe.run.threads:
-        torch.set_num_threads(recipe.run.threads)
-    torch.manual_seed(recipe.run.seed)
+@dataclass(frozen=True)
+class Opened:
+    """What a recipe says, as far as it takes no weights: data, tokenizer and fact sheet."""
+
+    pool: Pool
+    tokenizer: Tokenizer
+    config: Config
+    start: Checkpoint | None
+    """The checkpoint that the run begins with."""
+
+
+def open_recipe(recipe: Recipe) -> Opened:
+    """Open the data, learn or load the tokenizer, and write the fact sheet."""
     pool = Pool(recipe)
     text = recipe.model.text
     start = load_checkpoint(Path(recipe.model.init)) if recipe.model.init else None
@@ -76,32 +84,59 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
         licence=recipe.licence,
         source=recipe.source,
     )
-    named = recipe.run.device
-    device = torch.device(best_device() if named == "auto" else named)
+    return Opened(pool, tokenizer, config, start)
+
+
+def prepare(
+    recipe: Recipe, output: Path, world: World = ALONE, opened: Opened | None = None
+) -> Run:
+    """Open the data unless it is, make the model and the optimiser; writes nothing."""
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    torch.manual_seed(recipe.run.seed)
+    opened = open_recipe(recipe) if opened is None else opened
+    pool, tokenizer, config, start = opened.pool, opened.tokenizer, opened.config, opened.start
+    device = device_of(recipe)
     if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local)
     model = CLIP(config) if start is None else _started(config, start)
     # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.
     order = torch.contiguous_format if recipe.run.shard else torch.channels_last
     model = model.to(device, memory_format=order)  # type: ignore[call-overload]
+    set_up(model, recipe)
+    concepts = Concepts(recipe.distill) if recipe.distill else None
+    head = None
+    if concepts is not None and concepts.recipe.head:
+        head = nn.Linear(config.embed_dim, concepts.classes).to(device)
+    both = Towers(model, head, plain=plain_attention(recipe, device))
+    towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
+    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
+    state = State(model, make_optimizer(both.parameters(), recipe.optim), average, head)
+    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
+
+
+def set_up(model: CLIP, recipe: Recipe) -> None:
+    """What a recipe asks of the towers while they learn: recomputation, patches left out."""
     if recipe.run.recompute:
         model.recompute()
     if recipe.augment.patch_dropout and not model.leave_out_patches(recipe.augment.patch_dropout):
         raise RecipeError(
             f"augment.patch_dropout is {recipe.augment.patch_dropout}, but this image tower "
-            f"({config.vision.__struct_config__.tag}) has no patches to leave out. Set it to 0."
+            f"({recipe.model.vision.__struct_config__.tag}) has no patches to leave out. "
+            "Set it to 0."
         )
-    concepts = Concepts(recipe.distill) if recipe.distill else None
-    head = None
-    if concepts is not None and concepts.recipe.head:
-        head = nn.Linear(config.embed_dim, concepts.classes).to(device)
-    # Recomputation must meet the same kernel again, and it happens outside of the forward pass.
-    plain = device.type == "cpu" and not recipe.run.recompute
-    both = Towers(model, head, plain=plain)
-    towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
-    average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
-    state = State(model, make_optimizer(both.parameters(), recipe.optim), average, head)
-    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
+
+
+def plain_attention(recipe: Recipe, device: torch.device) -> bool:
+    """See ``Towers.plain``. Recomputation must meet the same kernel again, and it happens outside
+    of the forward pass, so it takes the fused one."""
+    return device.type == "cpu" and not recipe.run.recompute
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device that a recipe names, or the best one here."""
+    named = recipe.run.device
+    return torch.device(best_device() if named == "auto" else named)
 
 
 def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
