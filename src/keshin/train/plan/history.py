@@ -16,8 +16,6 @@ from keshin.core.config import (
     VisionFacts,
 )
 from keshin.facts import paper
-from keshin.train.plan.counts import count
-from keshin.train.plan.work import trace
 
 DAY = 86400
 
@@ -30,7 +28,6 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     days: float
     samples: float
-    parameters: int
     flops_per_sample: float
     """Forward and backward."""
     flops_per_second: float
@@ -46,19 +43,16 @@ def past_runs() -> list[PastRun]:
 
 
 def _judged(run: dict[str, Any]) -> PastRun:
-    config = sheet(run["model"], run["embed_dim"], run["vision"], run["text"])
-    work = trace(config, 1, [(1, config.text.context_length)])
-    each = work.forward + work.backward
+    each = run["forward"] + run["backward"]
     samples = run["epochs"] * run["pairs"]
     rate = samples / (run["devices"] * run["days"] * DAY)
-    again = each + work.forward
+    again = each + run["forward"]
     return PastRun(
         model=run["model"],
         devices=run["devices"],
         device=run["device"],
         days=run["days"],
         samples=samples,
-        parameters=count(config).parameters,
         flops_per_sample=each,
         flops_per_second=rate * each,
         share_of_peak=rate * each / run["peak"],
