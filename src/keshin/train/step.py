@@ -17,6 +17,7 @@ from keshin.train.loss import contrastive, distillation, sigmoid
 from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
 from keshin.train.passes import Features, Part, Passes, split, text_groups
+from keshin.train.pixels import normalised
 from keshin.train.run import Run
 from keshin.train.sharding import clip
 
@@ -95,8 +96,7 @@ def _parts(run: Run, batch: Batch, texts: list[str]) -> list[Part]:
     )
 
     def pixels(rows: slice) -> Tensor:
-        values = (batch.pixels[rows].to(run.device).float() / 255 - mean) / std
-        return values.contiguous(memory_format=torch.channels_last)
+        return normalised(batch.pixels[rows].to(run.device), mean, std)
 
     parts = []
     for pictures, some in zip(
