@@ -24,13 +24,13 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parent / "results" / "plan_check.json"
 STEPS, PAIRS = 60, 6000
 WORKS: dict[str, dict[str, Any]] = {
-    "small": {"width": 192, "layers": 4, "patch": 32, "batch": 64},
-    "patch dropout": {"width": 256, "layers": 5, "patch": 16, "batch": 16, "dropout": 0.5},
-    "micro-batches": {"width": 256, "layers": 5, "patch": 32, "batch": 64, "micro": 16},
+    "small": {"width": 192, "layers": 4, "patch": 32, "batch": 48},
+    "patch dropout": {"width": 256, "layers": 4, "patch": 16, "batch": 16, "dropout": 0.5},
+    "micro-batches": {"width": 256, "layers": 4, "patch": 32, "batch": 48, "micro": 12},
     "recomputation, average": {
-        "width": 256, "layers": 5, "patch": 32, "batch": 64, "recompute": True, "average": 0.99,
+        "width": 256, "layers": 4, "patch": 32, "batch": 48, "recompute": True, "average": 0.99,
     },
-    "bfloat16": {"width": 256, "layers": 5, "patch": 32, "batch": 64, "precision": "bf16"},
+    "bfloat16": {"width": 256, "layers": 4, "patch": 32, "batch": 48, "precision": "bf16"},
 }  # fmt: skip
 
 

@@ -141,6 +141,7 @@ WORDS = {
     "average": "moving average of the weights", "buckets": "gradients on their way (DDP)",
     "gathered_weights": "weights put together (FSDP)", "activations": "activations",
     "features": "features, own and gathered", "loss": "blocks of the loss",
+    "runtime": "PyTorch beside its tensors",
 }  # fmt: skip
 
 

@@ -10,6 +10,9 @@ from keshin.train.loss import COLUMNS, ROWS
 from keshin.train.plan.work import Work
 
 FLOAT = 4
+RUNTIME = 150_000_000
+"""What a process takes beside its tensors on a processor: code pages, buffers of the kernels, and
+gaps that the heap keeps. Measured over five shapes, 130 to 280 MB (decisions.md)."""
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Features, their gradients, and those gathered from the other devices."""
     loss: int
     """Blocks of logits."""
+    runtime: int
+    """Of a process on a processor; GPUs count tensors only."""
 
     @property
     def total(self) -> int:
@@ -59,6 +64,8 @@ class Sizes:
     parts: int
     averaged: bool
     sharded: bool
+    processor: bool
+    """Whether the device is one, with memory that programs share."""
 
 
 def memory(work: Work, sizes: Sizes) -> Memory:
@@ -93,6 +100,7 @@ def memory(work: Work, sizes: Sizes) -> Memory:
         activations=most - held - (blocks if most != growing else 0),
         features=own,
         loss=blocks if most != growing else 0,
+        runtime=RUNTIME if sizes.processor else 0,
     )
 
 

@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, median
 
 import msgspec
 import torch
 
 from keshin.train.data import batches
-from keshin.train.run import Opened, Run, prepare
 from keshin.train.recipe import Recipe
+from keshin.train.run import Opened, Run, prepare
 from keshin.train.step import take_step
 
 STEPS = 20
@@ -67,15 +68,19 @@ def measure(
         every.append(time.perf_counter() - mark)
         mark = time.perf_counter()
         progress(len(every), skipped + steps)
-    spent, waited = sum(every[skipped:]), sum(waits[skipped:])
+    # A wait for pictures is part of the work and comes in bursts: its mean. A stall of the machine
+    # is not: the median of the rest.
+    waited = mean(waits[skipped:])
+    rest = (one - wait for one, wait in zip(every[skipped:], waits[skipped:], strict=True))
+    spent = waited + median(rest)
     batch_size = recipe.optim.batch_size
     return Pace(
         device=_name(run.device),
         threads=torch.get_num_threads(),
         steps=steps,
         batch=batch_size,
-        seconds=spent / steps,
-        samples_per_second=batch_size * steps / spent,
+        seconds=spent,
+        samples_per_second=batch_size / spent,
         data_wait=waited / spent,
         decoding=_decoding(run),
         start_up=start_up,

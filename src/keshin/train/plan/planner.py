@@ -222,6 +222,7 @@ class _Part:
             parts=self.parts,
             averaged=bool(optim.average),
             sharded=recipe.run.shard,
+            processor=self.device.type == "cpu" and not other,
         )
         self.shape = Shape(
             parameters=c.trained,
