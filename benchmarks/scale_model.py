@@ -48,14 +48,16 @@ def rows(config: Any) -> dict[str, Any]:
     counts = count(config)
     one = trace(config, 1, [(1, TOKENS)])
     each = one.forward + one.backward + 8 * BATCH * config.embed_dim
-    found = []
+    found, traced = [], {}
     for devices in DEVICES:
         pairs = BATCH // devices
         parts = max(1, pairs // 256)
         local = pairs // parts
         groups = max(1, local // 96)
         sizes = [(local // groups, TOKENS)] * groups
-        work = trace(config, local, sizes, half=True)
+        if local not in traced:
+            traced[local] = trace(config, local, sizes, half=True)
+        work = traced[local]
         compute = pairs * each / FLOPS
         for sharded in (False, True):
             shape = Shape(

@@ -22,12 +22,24 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from keshin.core.config import Config
 from keshin.encode.torch_model import CLIP
 from keshin.train.passes import Group, Towers
 
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_back(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))
+
+
+ATTENTION = {  # PyTorch's counter knows the kernels of GPUs only
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_back,
+}
 TextShapes = Sequence[tuple[int, int]]
 """(texts, tokens) of each group of texts that is encoded together."""
 
@@ -121,12 +133,16 @@ def _inputs(config: Config, pictures: int, texts: TextShapes) -> tuple[Tensor, l
     return pixels.contiguous(memory_format=torch.channels_last), groups
 
 
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=dict(ATTENTION))
+
+
 def _cast(half: bool) -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
 
 
 def _operations(run: Callable[[], object], half: bool) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), _cast(half):
+    with _counter() as counter, torch.no_grad(), _cast(half):
         run()
     return int(counter.get_total_flops())
 
@@ -135,11 +151,11 @@ def _both_ways(
     towers: Towers, pixels: Tensor, groups: list[Group], half: bool, live: _Live
 ) -> tuple[int, int, int]:
     """Operations forward, bytes kept, operations backward."""
-    with FlopCounterMode(display=False) as forward, _cast(half):
+    with _counter() as forward, _cast(half):
         # As ``step._parts`` does it: the pixels become numbers here, and are part of what is kept.
         features = towers(pixels / 255 - 0.5, groups)
     kept = live.live
     outputs = [value for value in features.values() if value.requires_grad]
-    with FlopCounterMode(display=False) as backward:
+    with _counter() as backward:
         torch.autograd.backward(outputs, [torch.zeros_like(value) for value in outputs])
     return int(forward.get_total_flops()), kept, int(backward.get_total_flops())
