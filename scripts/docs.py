@@ -489,10 +489,12 @@ def plan_checks(content: dict[str, Any]) -> str:
             f"{row['planned']['seconds']:.0f} s",
             f"{row['real']['seconds']:.0f} s",
             f"{row['ratio']['seconds']:.2f}",
+            f"{row['ratio']['processor_seconds']:.2f}",
         ]
         for name, row in content["works"].items()
     ]
     head = ["run", "memory planned", "real", "ratio", "time planned", "real", "ratio"]
+    head += ["ratio of processor time"]
     said = (
         f"\nPlans beside real runs of {content['steps']} steps (`python benchmarks/plan_check.py`; "
         f"{content['machine']['threads']} threads of a processor; memory is the peak of the process "

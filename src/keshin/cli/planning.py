@@ -164,7 +164,10 @@ def _pace(plan: Plan) -> Section:
     if pace is None:
         return "Measured", grid(["", ""], []), [f"Nothing: {plan.not_measured}."]
     rows = [
-        ["device", f"{pace.device}, {pace.threads} threads" if pace.device == "cpu" else pace.device],
+        [
+            "device",
+            f"{pace.device}, {pace.threads} threads" if pace.device == "cpu" else pace.device,
+        ],
         ["pairs of a step", f"{pace.batch:,}"],
         ["seconds of a step", f"{pace.seconds:.3g}"],
         ["samples a second", f"{pace.samples_per_second:.4g}"],
@@ -241,4 +244,3 @@ def amount(value: float) -> str:
 def size(value: float) -> str:
     """Bytes for people."""
     return f"{amount(value)}B" if value >= 1e3 else f"{value:.0f} B"
-

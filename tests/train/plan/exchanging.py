@@ -1,6 +1,6 @@
 """One of several processes: a few steps, and what it sent over its sockets and asked to exchange.
 
-    torchrun ... exchanging.py RECIPE STEPS
+torchrun ... exchanging.py RECIPE STEPS
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def _shards(shape: Shape) -> list[Exchange]:
     found = [Exchange("weights outside of blocks", "all-gather", FLOAT * rest, shape.parts, True)]
     for name, size, groups in blocks:
         found.append(
-            Exchange(f"blocks of the {name} tower", "all-gather", FLOAT * size, passes * groups, True)
+            Exchange(
+                f"blocks of the {name} tower", "all-gather", FLOAT * size, passes * groups, True
+            )
         )
     found += [
         Exchange("gradients of weights", "reduce-scatter", FLOAT * shape.parameters, 1, True),

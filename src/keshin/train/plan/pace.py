@@ -33,6 +33,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     seconds: float
     """Of a step on average, data included."""
+    processor_seconds: float
+    """Of all threads of this process, for a step: what a busy machine changes less."""
     samples_per_second: float
     data_wait: float
     """Share of the time in which the towers waited for pictures."""
@@ -58,7 +60,7 @@ def measure(
     run = prepare(recipe, Path(os.devnull), opened=opened)
     skipped = HEAD_START + _ahead(recipe)
     every, waits = list[float](), list[float]()
-    mark, start_up = time.perf_counter(), 0.0
+    mark, start_up, busy = time.perf_counter(), 0.0, 0.0
     for batch in batches(run.pool, recipe, 0, skipped + steps, run.world):
         ready = time.perf_counter()
         start_up = start_up or ready - began
@@ -67,7 +69,9 @@ def measure(
         waits.append(ready - mark)
         every.append(time.perf_counter() - mark)
         mark = time.perf_counter()
+        busy = time.process_time() if len(every) == skipped else busy
         progress(len(every), skipped + steps)
+    busy = time.process_time() - busy
     # A wait for pictures is part of the work and comes in bursts: its mean. A stall of the machine
     # is not: the median of the rest.
     waited = mean(waits[skipped:])
@@ -80,6 +84,7 @@ def measure(
         steps=steps,
         batch=batch_size,
         seconds=spent,
+        processor_seconds=busy / steps,
         samples_per_second=batch_size / spent,
         data_wait=waited / spent,
         decoding=_decoding(run),
@@ -137,7 +142,9 @@ class _Meter:
 
 def _status(name: str) -> int:
     """A line of /proc/self/status, in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+    for line in (
+        Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    ):
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise OSError(f"/proc/self/status has no {name}")

@@ -28,6 +28,7 @@ from keshin.core.config import Config
 from keshin.encode.torch_model import CLIP
 from keshin.train.passes import Group, Towers
 
+
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     return int(sdpa_flop_count(query, key, value))
 
@@ -116,7 +117,9 @@ def trace(
         pixels, groups = _inputs(config, pictures, texts)
         image = _operations(lambda: model.image_features(pixels), half)
         text = _operations(lambda: [model.text_features(*group) for group in groups], half)
-        with _Live([*towers.parameters(), *towers.buffers(), *(t for g in groups for t in g)]) as live:
+        with _Live(
+            [*towers.parameters(), *towers.buffers(), *(t for g in groups for t in g)]
+        ) as live:
             forward, kept, backward = _both_ways(towers, pixels, groups, half, live)
             peak, live.peak = live.peak, live.live
             gradients = live.live
