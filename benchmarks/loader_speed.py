@@ -66,7 +66,9 @@ def write_shards(photo: Path, captions: list[str], folder: Path, pictures: int) 
                 short = SHORT[number % len(SHORT)]
                 long = round(short * rng.choice((1.0, 4 / 3, 3 / 2, 16 / 9)))
                 size = (long, short) if rng.random() < 0.7 else (short, long)
-                shrink = min(rng.uniform(1.5, 4), *(w / s for w, s in zip(whole.size, size)))
+                shrink = min(
+                    rng.uniform(1.5, 4), *(w / s for w, s in zip(whole.size, size, strict=True))
+                )
                 w, h = (s * shrink for s in size)
                 left, top = rng.uniform(0, whole.width - w), rng.uniform(0, whole.height - h)
                 box = left, top, left + w, top + h

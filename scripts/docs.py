@@ -496,7 +496,8 @@ def plan_checks(content: dict[str, Any]) -> str:
     head = ["run", "memory planned", "real", "ratio", "time planned", "real", "ratio"]
     head += ["ratio of processor time"]
     said = (
-        f"\nPlans beside real runs of {content['steps']} steps (`python benchmarks/plan_check.py`; "
+        f"\nPlans beside real runs of {content['steps']} steps "
+        "(`python benchmarks/plan_check.py`; "
         f"{content['machine']['threads']} threads of a processor; memory is the peak of the process "
         "above what it was before the model):\n\n"
     )

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from keshin.train.plan.planner import Plan
+    from keshin.train.plan.answer import Plan
     from keshin.train.recipe import Recipe
 
 FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12, "p": 1e15}
@@ -74,7 +74,8 @@ def refuse_without_plan(answers: Mapping[str, object]) -> None:
 
 def print_plan(recipe: Recipe, answers: Mapping[str, Any]) -> None:
     """Make the plan and print it on standard output."""
-    from keshin.train.plan.planner import Question, as_builtins, make_plan
+    from keshin.train.plan.answer import Question, as_builtins
+    from keshin.train.plan.planner import make_plan
 
     given = {name: value for name, value in answers.items() if value is not None}
     form = given.pop("form", "table")

@@ -13,8 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pyarrow")
 
+from keshin.train.plan.answer import Question  # noqa: E402
 from keshin.train.plan.exchange import Exchange, Shape, exchanges, step_time  # noqa: E402
-from keshin.train.plan.planner import Question, make_plan  # noqa: E402
+from keshin.train.plan.planner import make_plan  # noqa: E402
 from keshin.train.recipe import read_recipe  # noqa: E402
 from shapes import write_recipe  # noqa: E402
 

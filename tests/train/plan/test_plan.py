@@ -15,9 +15,10 @@ from keshin.cli.planning import Amount  # noqa: E402
 from keshin.cli.train import train  # noqa: E402
 from keshin.errors import RecipeError  # noqa: E402
 from keshin.facts import paper  # noqa: E402
+from keshin.train.plan.answer import Question  # noqa: E402
 from keshin.train.plan.counts import count  # noqa: E402
 from keshin.train.plan.history import past_runs, sheet  # noqa: E402
-from keshin.train.plan.planner import Question, make_plan  # noqa: E402
+from keshin.train.plan.planner import make_plan  # noqa: E402
 from keshin.train.plan.work import trace  # noqa: E402
 from keshin.train.recipe import read_recipe  # noqa: E402
 from shapes import write_recipe  # noqa: E402

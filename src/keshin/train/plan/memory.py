@@ -30,7 +30,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     gathered_weights: int
     """What FSDP puts together at once, with its gradients."""
     activations: int
-    """What the towers keep for the backward pass and hold while they compute, gradients excepted."""
+    """What the towers keep for the backward pass and hold while they compute; no gradients."""
     features: int
     """Features, their gradients, and those gathered from the other devices."""
     loss: int

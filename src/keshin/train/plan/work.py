@@ -47,7 +47,7 @@ TextShapes = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Work:
-    """One pass of the towers over some pictures and texts. Sizes in bytes, all above the weights."""
+    """One pass of the towers over some pictures and texts. Sizes in bytes, above the weights."""
 
     image_forward: int
     """Floating-point operations of the image tower."""
