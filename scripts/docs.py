@@ -498,8 +498,8 @@ def plan_checks(content: dict[str, Any]) -> str:
     said = (
         f"\nPlans beside real runs of {content['steps']} steps "
         "(`python benchmarks/plan_check.py`; "
-        f"{content['machine']['threads']} threads of a processor; memory is the peak of the process "
-        "above what it was before the model):\n\n"
+        f"{content['machine']['threads']} threads of a processor; memory is the peak of the process"
+        " above what it was before the model):\n\n"
     )
     return said + table(head, rows)
 

@@ -37,11 +37,12 @@ HOUR = 3600.0
 
 def make_plan(
     recipe: Recipe,
-    question: Question = Question(),
+    question: Question | None = None,
     *,
     progress: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Plan:
     """Plan a run of ``recipe``; writes nothing. Raises ``RecipeError`` and ``DataError``."""
+    question = Question() if question is None else question
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("A plan is made by one process: leave out torchrun, and name --devices.")
     whole = recipe.optim.batch_size
