@@ -20,6 +20,8 @@ STRENGTHS: tuple[float, ...] = tuple(float(10 ** (step / 8 - 6)) for step in ran
 """96 steps of an eighth of a decade."""
 COARSE = 16
 """Steps of the first grid: two decades."""
+EQUAL = 9
+"""Decimals to which metrics are compared."""
 
 Value = Callable[[Array], float]
 """(n, k) scores of the validation pictures -> the metric, larger is better."""
@@ -56,13 +58,18 @@ SEARCHES = {"parametric": parametric_search, "sweep": sweep}
 def _halved(tried: Callable[[int], Trial], width: int) -> tuple[int, dict[int, Trial]]:
     trials = {step: tried(step) for step in range(0, len(STRENGTHS), width)}
     while True:
-        peak = max(trials, key=lambda step: (trials[step].value, -trials[step].loss))
+        peak = max(trials, key=lambda step: _rank(trials[step]))
         if width == 1:
             return peak, trials
         width //= 2
         for step in (peak - width, peak + width):
             if 0 <= step < len(STRENGTHS) and step not in trials:
                 trials[step] = tried(step)
+
+
+def _rank(trial: Trial) -> tuple[float, float]:
+    """What decides between trials. Sums of equal counts differ in their last digits, and must not."""
+    return round(trial.value, EQUAL), -trial.loss
 
 
 def find_strength(
