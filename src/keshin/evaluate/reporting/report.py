@@ -43,6 +43,7 @@ def render(one: Evaluation, *, language: str = "en") -> str:
         charts=drawn,
         summary=summary(one, words),
         cautions=cautions(one, words),
+        trust=trust_said(one, words),
         key_figures=_highlights(one, words),
         measures=_measures(one, words),
         comparisons=_comparisons(one),
