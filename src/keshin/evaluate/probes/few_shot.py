@@ -43,6 +43,8 @@ ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 1.0}
 FOLDS = 4
 TOLERANCE = 1e-3
 """Of a fit, in units of its step: the loss is then within a millionth of the least."""
+CROSS = 2e-2
+"""Of the fits that choose the strength, which are ten times apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +237,7 @@ class _Fitting:
         strength: float,
         offset: FloatArray | None,
         near: Solution | None,
+        tolerance: float = TOLERANCE,
     ) -> Solution:
         return solve(
             rotated,
@@ -243,7 +246,7 @@ class _Fitting:
             start=near,
             offset=offset,
             intercept=offset is None,
-            tolerance=TOLERANCE,
+            tolerance=tolerance,
         )
 
     def _strength(
@@ -271,8 +274,9 @@ class _Fitting:
                 start = near[number] if near else (found[-1] if found else None)
                 found.append(
                     self._solve(
-                        part.fitted, part.targets, self.grid[index] / spread, part.offset, start
-                    )
+                        part.fitted, part.targets, self.grid[index] / spread, part.offset, start,
+                        CROSS,
+                    )  # fmt: skip
                 )
                 total += part.loss(found[-1])
             solutions[index] = found
