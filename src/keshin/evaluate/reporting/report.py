@@ -8,7 +8,7 @@ from typing import Any
 
 from keshin.evaluate.reporting import charts, confusion
 from keshin.evaluate.reporting.paper import PaperResult, paper_results
-from keshin.evaluate.reporting.summary import cautions, metric_name, summary
+from keshin.evaluate.reporting.summary import cautions, metric_name, summary, trust_said
 from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import Difference, Evaluation, Score
 from keshin.pages import page
