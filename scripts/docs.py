@@ -417,7 +417,7 @@ def weaknesses_table(content: dict[str, Any]) -> str:
     """What came out for each task, with its control."""
 
     def said(figure: dict[str, Any], value: float) -> str:
-        sign = "+" if figure["unit"] == "difference" and value > 0 else ""
+        sign = "+" if figure.get("unit") == "difference" and value > 0 else ""
         return f"{sign}{100 * value:.1f} %"
 
     rows = [

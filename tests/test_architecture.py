@@ -25,7 +25,7 @@ BELOW = {  # layer -> the layers that it may import; imports point downwards onl
     "classify": INFERENCE | {"statistics"},
     "search": INFERENCE | {"statistics", "pages"},
     "api": MEASURED,
-    "exporting": INFERENCE | {"classify", "api"},
+    "exporting": INFERENCE | {"statistics", "classify", "api", "pages"},
     "evaluate": MEASURED | {"api", "pages"},
     "train": INFERENCE | {"pages"},
     "serve": MEASURED | {"api", "pages", "evaluate"},

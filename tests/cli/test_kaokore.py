@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from kaokore_faces import miniature
 from keshin.cli.main import main
 from keshin.evaluate.kaokore import clustered, trained
-from keshin.evaluate.kaokore.clustered import Figure
+from keshin.statistics.figure import Figure
 
 pytest.importorskip("sklearn")
 
@@ -30,7 +30,7 @@ def test_another_version_is_said(tmp_path, tiny_folder):
 def test_a_whole_run(tmp_path, tiny_folder, monkeypatch):
     monkeypatch.setattr("keshin.evaluate.kaokore.faces.version_of", lambda _labels: "1.0")
     monkeypatch.setattr(trained, "STRENGTHS", (0.1,))
-    quick = Figure(0.75, 0.6, 0.9, 0.5, 10)
+    quick = Figure(value=0.75, low=0.6, high=0.9, chance=0.5, count=10)
     monkeypatch.setattr(clustered, "figure", lambda *_of, **_how: quick)
     folder = miniature(tmp_path / "k")
     report = tmp_path / "化身.html"

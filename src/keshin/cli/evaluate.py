@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
+from keshin.cli.options import FILE, FOLDER, NEW_FILE, language_option, model_options
 
 
 @click.command(
@@ -16,7 +16,7 @@ from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
 @click.option(
     "-r", "--report", type=NEW_FILE, help="Write one HTML file with everything; needs no network."
 )
-@click.option("--language", default="en", show_default=True, help="Of the report: en or ja.")
+@language_option("Of the report.")
 @click.option(
     "--figures",
     type=click.Path(file_okay=False, path_type=Path),

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from keshin.cli.options import FOLDER, NEW_FILE, Command, mode_option, threads_option
+from keshin.cli.options import (
+    FOLDER,
+    NEW_FILE,
+    Command,
+    language_option,
+    mode_option,
+    threads_option,
+)
 
 WITHOUT = "none"
 
@@ -47,7 +54,7 @@ def human() -> None:
     Examples:
       keshin human photos/
       keshin human photos/ --shots 0,1,2 --questions 50 --people "Ann, Ben"
-      keshin human report photos.study --html people.html
+      keshin human report photos.study --html people.html --language ja
     """
 
 
@@ -106,6 +113,7 @@ def start(
 @click.argument("study", type=FOLDER, metavar="STUDY")
 @_model_option("What people are compared with; 'none' for people alone.")
 @click.option("--html", type=NEW_FILE, metavar="FILE", help="Write a page with all figures, too.")
+@language_option("Of the page.")
 @click.option("-f", "--format", "form", type=click.Choice(["table", "json", "csv"]),
               default="table", show_default=True)  # fmt: skip
 @click.option("--partial", is_flag=True, help="Count people who have not finished a round, too.")
@@ -115,6 +123,7 @@ def report(
     study: Path,
     model: str,
     html: Path | None,
+    language: str,
     form: str,
     partial: bool,
     mode: str,
@@ -134,7 +143,7 @@ def report(
     from keshin.cli.studies import print_report
 
     print_report(study, model=_named(model), mode=mode, threads=threads,
-                 html=html, form=form, partial=partial)  # fmt: skip
+                 html=html, form=form, partial=partial, language=language)  # fmt: skip
 
 
 def _named(model: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 MODES = ("fp32", "int8-safe", "int8", "bf16")
+LANGUAGES = ("en", "ja")
 ENGINES = ("onnx", "openvino", "torch")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -39,6 +40,18 @@ def threads_option(command: Command) -> Command:
     return click.option(
         "--threads", type=click.IntRange(min=1), help="Default: as many as there are cores."
     )(command)
+
+
+def language_option(text: str) -> Callable[[Command], Command]:
+    """``--language``: which of a command's words are in it."""
+    return click.option(
+        "--language",
+        "--lang",
+        type=click.Choice(LANGUAGES),
+        default=LANGUAGES[0],
+        show_default=True,
+        help=text,
+    )
 
 
 def model_options(command: Command) -> Command:

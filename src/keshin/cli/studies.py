@@ -174,6 +174,7 @@ def print_report(
     html: Path | None,
     form: str,
     partial: bool,
+    language: str,
 ) -> None:
     """Compare and print; with ``html`` write the page too."""
     study = load_study(folder)
@@ -185,7 +186,7 @@ def print_report(
         from keshin.evaluate.human.page import to_html
 
         with whole(html) as scratch:
-            scratch.write_text(to_html(found), encoding="utf-8")
+            scratch.write_text(to_html(found, language=language), encoding="utf-8")
         click.echo(f"The report is in {html}.", err=True)
     if form == "json":
         click.echo(found.to_json())
@@ -250,7 +251,7 @@ def _print_table(found: Report) -> None:
         if r.correlation is not None:
             c = r.correlation
             facts["difficulty, people and model"] = (
-                f"Spearman {c.value:.2f} [{c.low:.2f}, {c.high:.2f}] over {c.classes} classes"
+                f"Spearman {c.value:.2f} [{c.low:.2f}, {c.high:.2f}] over {c.count} classes"
             )
         print_facts(facts, sys.stdout)
     click.echo("\nEach class, the hardest first")

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate.assess import Judged, score
+from keshin.evaluate.assess import Judged
 from keshin.evaluate.features import Progress, Source, extract
-from keshin.evaluate.results import Difference, ProbeResult, Score
+from keshin.evaluate.results import Difference, ProbeResult
 from keshin.evaluate.sets.labelled import Labelled
+from keshin.statistics.figure import Figure
 from keshin.statistics.metrics import measure
 from keshin.statistics.uncertainty import Comparison, compare
 
@@ -71,7 +72,7 @@ def probe(
     zero = judged.scores[rows]
     versus = compare(metric, targets, scores, zero, groups=groups)
     return ProbeResult(
-        score=score(measure(metric, targets, scores, groups=groups)),
+        score=measure(metric, targets, scores, groups=groups),
         zero_shot=_zero_shot(metric, targets, zero, groups),
         versus=difference(name, "zero-shot", versus),
         strength=strength,
@@ -88,8 +89,8 @@ def difference(first: str, second: str, found: Comparison) -> Difference:
 
 def _zero_shot(
     metric: str, targets: IntArray, scores: FloatArray, groups: IntArray | None
-) -> Score:
-    return score(measure(metric, targets, scores, groups=groups))
+) -> Figure:
+    return measure(metric, targets, scores, groups=groups)
 
 
 def _in_halves(

@@ -14,28 +14,10 @@ import msgspec
 
 from keshin.core.writing import whole
 from keshin.errors import DataError
+from keshin.statistics.figure import Figure
 
 FORMAT = 1
 """Of the JSON. Raised when a field changes its meaning."""
-
-
-class Score(msgspec.Struct, frozen=True):
-    """A value, its 95 % interval and what chance would give."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Pictures that it rests on."""
-
-    def __str__(self) -> str:
-        low, high = 100 * self.low, 100 * self.high
-        return (
-            f"{self.name} {100 * self.value:.1f} % [{low:.1f}, {high:.1f}], "
-            f"chance {100 * self.chance:.1f} %, {self.count:,} pictures"
-        )
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -213,8 +195,8 @@ class Failed(msgspec.Struct, frozen=True):
 class ProbeResult(msgspec.Struct, frozen=True):
     """A linear probe on the features of the same model (paper, appendix A)."""
 
-    score: Score
-    zero_shot: Score
+    score: Figure
+    zero_shot: Figure
     """On the same pictures."""
     versus: Difference
     """Probe minus zero-shot, paired."""
@@ -269,7 +251,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     model: ModelFacts
     prompts: Prompts
     run: RunFacts
-    scores: tuple[Score, ...]
+    scores: tuple[Figure, ...]
     classes: tuple[ClassScore, ...] = ()
     confusion: tuple[tuple[int, int, int], ...] = ()
     """Those that are not 0: right class, answer, pictures."""
@@ -279,7 +261,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     order: OrderAlarm | None = None
     ensembling: Difference | None = None
     """All templates against the single default prompt; None where they are the same."""
-    single: Score | None = None
+    single: Figure | None = None
     """The metric with the single default prompt."""
     probe: ProbeResult | None = None
     baseline: ProbeResult | None = None
@@ -294,7 +276,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     answers: PictureAnswers | None = None
 
     @property
-    def main(self) -> Score:
+    def main(self) -> Figure:
         """The metric of the data set."""
         return self.scores[0]
 

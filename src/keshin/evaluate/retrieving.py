@@ -10,7 +10,6 @@ import numpy as np
 
 from keshin.api import Model
 from keshin.errors import DataError
-from keshin.evaluate.assess import score
 from keshin.evaluate.features import extract
 from keshin.evaluate.provenance import digest, failed, model_facts, run_facts
 from keshin.evaluate.results import DataFacts, Evaluation, Prompts
@@ -72,7 +71,7 @@ def evaluate_retrieval(
         model=model_facts(model),
         prompts=Prompts({text: (text,) for text in captions}, (template,), "default"),
         run=run_facts(command="", seed=wanted.seed, seconds=0),
-        scores=tuple(map(score, measures.values())),
+        scores=tuple(measures.values()),
         retrieval=True,
         failures=failed(pictures, found.failures),
     )

@@ -50,7 +50,7 @@ class RiskCoverage:
     """(t,) share of wrong answers among those that reach the threshold."""
     low: FloatArray
     high: FloatArray
-    """(t,) 95 % interval of the risk at that threshold (Wilson; with groups, as wide as they ask)."""
+    """(t,) 95 % interval of the risk there (Wilson; with groups, as wide as they ask)."""
     area: float
     """AURC, the mean of the risk over coverage: what is wrong on average, however much is asked."""
     area_low: float

@@ -12,7 +12,6 @@ from kaokore_faces import miniature
 from keshin.errors import DataError, KeshinError
 from keshin.evaluate.kaokore import clustered, trained
 from keshin.evaluate.kaokore.answer import _words, answer, verdict
-from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.faces import read_faces
 from keshin.evaluate.kaokore.finetuned import fold_name, held_out, open_finetuned
 from keshin.evaluate.kaokore.page import page
@@ -21,6 +20,7 @@ from keshin.evaluate.kaokore.run import Options, look, run_study
 from keshin.evaluate.kaokore.study import Material
 from keshin.evaluate.kaokore.trained import Probe, apart, margins, title_only
 from keshin.facts import kaokore as facts
+from keshin.statistics.figure import Figure
 
 pytest.importorskip("sklearn")
 
@@ -165,7 +165,7 @@ def _with_source(encoder, said):
      (0.95, 0.9, "**Yes, well.**")],
 )  # fmt: skip
 def test_the_verdict_goes_by_the_interval_within_works(study, value, low, word):
-    within = Figure(value, low, 1.0, 0.5, 6)
+    within = Figure(value=value, low=low, high=1.0, chance=0.5, count=6)
     methods = tuple(
         msgspec.structs.replace(m, apart=msgspec.structs.replace(m.apart, within=within))
         for m in study.methods

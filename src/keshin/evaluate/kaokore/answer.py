@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from keshin.errors import KeshinError
-from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.results import KindRow, Method, Study
 from keshin.facts import kaokore as facts
+from keshin.statistics.figure import Figure
 
 WORDS = Path(__file__).with_name("words.toml")
 CLEAR = 0.5

@@ -9,29 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from keshin.statistics.figure import Figure
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
 Statistic = Callable[[FloatArray], FloatArray]
 """(b, n) weights -> (b,) values, nan where a draw has no face of a class."""
 DRAWS, AT_ONCE = 2000, 100
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """A value between 0 and 1 with its 95 % interval, chance and what it rests on."""
-
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Faces; for ``within``, works."""
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 def area(targets: IntArray, scores: FloatArray) -> Statistic:
@@ -91,7 +78,7 @@ def figure(
     """The value on all faces, and the percentiles 2.5 and 97.5 over draws of whole works."""
     value = float(statistic(np.ones((1, len(works))))[0])
     low, high = bounds(bootstrap(statistic, works, draws=draws, seed=seed))
-    return Figure(value, low, high, chance, len(works))
+    return Figure(value=value, low=low, high=high, chance=chance, count=len(works))
 
 
 def difference(
@@ -135,7 +122,8 @@ def within(
     rng = np.random.default_rng(seed)
     means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
     low, high = bounds(means)
-    return Figure(float(values.mean()), low, high, 0.5, len(values)), areas
+    mean = float(values.mean())
+    return Figure(value=mean, low=low, high=high, chance=0.5, count=len(values)), areas
 
 
 def bounds(values: FloatArray) -> tuple[float, float]:

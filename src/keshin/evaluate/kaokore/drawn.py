@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.results import Method, Shots, Study
+from keshin.statistics.figure import Figure
 
 WIDTH, LEFT, RIGHT = 860, 330, 20
 ROW, LINE = 58, 15

@@ -14,11 +14,11 @@ from typing import Any
 
 from keshin.errors import PictureError, require
 from keshin.evaluate.kaokore.answer import answer, best_zero_shot, words_of
-from keshin.evaluate.kaokore.clustered import Figure
 from keshin.evaluate.kaokore.drawn import few_curve, method_bars
 from keshin.evaluate.kaokore.results import Mistake, Study
 from keshin.facts import kaokore as facts
 from keshin.pages.thumbnails import thumbnail
+from keshin.statistics.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SIDE = 112

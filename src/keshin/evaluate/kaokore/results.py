@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from keshin.evaluate.kaokore.clustered import Figure
+from keshin.statistics.figure import Figure
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

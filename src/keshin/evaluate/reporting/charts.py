@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keshin.evaluate.results import Bin, CurvePoint, FewShot, RiskPoint, Score
+from keshin.evaluate.results import Bin, CurvePoint, FewShot, RiskPoint
 from keshin.pages.axes import frame, grid_x, key, names_beside, whisker
 from keshin.pages.drawing import Canvas, Scale, fitted, text_width
 from keshin.pages.numbers import percent, with_interval
 from keshin.pages.words import Words
+from keshin.statistics.figure import Figure
 
 WIDTH, HEIGHT = 480, 330
 SHOWN_CLASSES = 40
@@ -18,7 +19,7 @@ FIRST = 0.05
 """Coverage from which the band of the risk is drawn."""
 
 
-def measures(rows: Sequence[tuple[str, Score]], words: Words) -> str:
+def measures(rows: Sequence[tuple[str, Figure]], words: Words) -> str:
     """Values with intervals, one under the other, and the level of chance of each."""
     left = min(max((text_width(name) for name, _ in rows), default=0) + 14, 260)
     canvas = Canvas(680, 34 * len(rows) + 34, words["chart_measures"])
@@ -118,7 +119,7 @@ def risk(points: Sequence[RiskPoint], words: Words) -> str:
     return canvas.svg()
 
 
-def few_shot(found: FewShot, words: Words, probe: Score | None = None) -> str:
+def few_shot(found: FewShot, words: Words, probe: Figure | None = None) -> str:
     """Curves with bands, zero-shot at 0 pictures as a star line, the probe on everything."""
     shots = sorted({p.shots for curve in found.curves.values() for p in curve})
     lows = [p.low for curve in found.curves.values() for p in curve]

@@ -10,11 +10,12 @@ from keshin.evaluate.reporting import charts, confusion
 from keshin.evaluate.reporting.paper import PaperResult, paper_results
 from keshin.evaluate.reporting.summary import cautions, metric_name, summary, trust_said
 from keshin.evaluate.reporting.words import words_of
-from keshin.evaluate.results import Difference, Evaluation, Score
+from keshin.evaluate.results import Difference, Evaluation
 from keshin.pages import page
 from keshin.pages.drawing import clean
 from keshin.pages.numbers import interval, percent
 from keshin.pages.words import Words
+from keshin.statistics.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 CONFUSED, NAMED = 15, 1000
@@ -85,7 +86,7 @@ def _charts(one: Evaluation, words: Words) -> dict[str, Any]:
     return {name: page.safe(svg) for name, svg in made.items()}
 
 
-def _measures(one: Evaluation, words: Words) -> list[tuple[str, Score]]:
+def _measures(one: Evaluation, words: Words) -> list[tuple[str, Figure]]:
     rows = [(metric_name(score.name, words), score) for score in one.scores]
     if one.single is not None:
         rows.append((f"{metric_name(one.single.name, words)}, {words['single_prompt']}", one.single))  # fmt: skip  # noqa: E501
@@ -116,7 +117,7 @@ def _highlights(one: Evaluation, words: Words) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _between(score: Score, words: Words) -> str:
+def _between(score: Figure, words: Words) -> str:
     return f"{words['interval']} {interval(score.low, score.high)} %"
 
 

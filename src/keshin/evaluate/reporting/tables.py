@@ -6,9 +6,10 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from keshin.evaluate.results import Difference, Evaluation, ProbeResult, Score
+from keshin.evaluate.results import Difference, Evaluation, ProbeResult
 from keshin.pages.drawing import clean
 from keshin.pages.numbers import interval, percent
+from keshin.statistics.figure import Figure
 
 COLUMNS = (
     "dataset", "split", "model", "part", "name", "value", "low", "high", "chance", "count", "p",
@@ -51,7 +52,7 @@ def as_table(found: Sequence[Evaluation]) -> str:
     )
 
 
-def main_scores(one: Evaluation) -> list[tuple[str, Score]]:
+def main_scores(one: Evaluation) -> list[tuple[str, Figure]]:
     """What people look at first: name and score."""
     rows = [(score.name, score) for score in one.scores]
     if one.single is not None:
@@ -100,7 +101,7 @@ def _probe(part: str, probe: ProbeResult) -> Iterator[tuple[object, ...]]:
     yield ("comparison", *_difference(probe.versus))
 
 
-def _score(score: Score) -> tuple[object, ...]:
+def _score(score: Figure) -> tuple[object, ...]:
     return score.name, score.value, score.low, score.high, score.chance, score.count
 
 

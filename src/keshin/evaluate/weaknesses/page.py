@@ -9,11 +9,12 @@ from typing import Any
 
 from keshin.core.writing import whole
 from keshin.errors import require
-from keshin.evaluate.weaknesses.results import Figure, Finding, Report, interval, percent
+from keshin.evaluate.weaknesses.results import Finding, Report, interval, percent
 from keshin.evaluate.weaknesses.run import questions_of
 from keshin.evaluate.weaknesses.sheets import png
 from keshin.evaluate.weaknesses.tasks import TASKS
 from keshin.evaluate.weaknesses.verdicts import bar, words
+from keshin.statistics.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SIDE = 150

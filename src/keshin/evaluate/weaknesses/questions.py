@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from keshin.evaluate.weaknesses.results import Figure, Level
+from keshin.evaluate.weaknesses.results import Level
 from keshin.evaluate.weaknesses.scenes import Scene
 from keshin.evaluate.weaknesses.tables import Names
+from keshin.statistics.figure import Figure
 
 Scores = npt.NDArray[np.floating]
 

@@ -8,20 +8,7 @@ from typing import Any
 
 import msgspec
 
-
-class Figure(msgspec.Struct, frozen=True):
-    """One number with its 95 % interval and what guessing would give."""
-
-    name: str
-    """In words, as the tables show it."""
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Independent questions that it rests on: a pair of pictures counts as one."""
-    unit: str = "share"
-    """``share`` (0 to 1), ``difference`` of two shares (-1 to 1), or what is counted."""
+from keshin.statistics.figure import Figure
 
 
 class Level(msgspec.Struct, frozen=True):
