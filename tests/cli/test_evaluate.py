@@ -138,7 +138,6 @@ def test_all_goes_on_past_a_broken_set_and_draws_the_figures(invoke, tmp_path):
         MINIATURES[key](data / key)
     (data / "fer2013").mkdir()
     (data / "fer2013" / "fer2013.csv").write_text("no,table\n1,2\n")
-    next((data / "caltech101").rglob("image_0031.jpg")).write_bytes(b"\x89PNG no")
     stored(tmp_path / "resnet", weights())
     (tmp_path / "resnet" / "config.json").write_text(timm_config())
     result = invoke(
@@ -147,7 +146,6 @@ def test_all_goes_on_past_a_broken_set_and_draws_the_figures(invoke, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 1, result.output
     assert "fer2013" in result.stderr
-    assert "could not be read" in result.stderr
     found = {one["data"]["key"]: one for one in json.loads(result.stdout)}
     assert set(found) == {"caltech101", "gtsrb"}
     for one in found.values():
