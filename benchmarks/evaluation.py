@@ -171,9 +171,7 @@ def small(pictures: Sequence[object]) -> np.ndarray:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
-def without_twins(
-    train: Opened, test: Opened, alike: float
-) -> tuple[Opened, dict[str, float]]:
+def without_twins(train: Opened, test: Opened, alike: float) -> tuple[Opened, dict[str, float]]:
     """Training pictures that are not, nearly, test pictures; and how many were left out."""
     ours, theirs = small(train.labelled.pictures), small(test.labelled.pictures)
     nearest = np.concatenate([

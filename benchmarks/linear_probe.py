@@ -129,7 +129,9 @@ def main() -> None:
         else:
             features, labels = tiny(given.path, 10, 400)
         order = np.random.default_rng(0).permutation(len(labels))
-        named += [("features", (features[order[:n]], labels[order[:n]]), False) for n in given.sizes]
+        named += [
+            ("features", (features[order[:n]], labels[order[:n]]), False) for n in given.sizes
+        ]
     else:
         named += [("synthetic", synthetic(*case), True) for case in CASES]
     known = json.loads(given.output.read_text()) if given.output.is_file() else {}

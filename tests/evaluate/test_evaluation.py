@@ -13,9 +13,9 @@ from sklearn.metrics import accuracy_score, recall_score
 
 import keshin
 from keshin.errors import DataError
-from keshin.evaluate.reporting.report import render
 from keshin.evaluate import Answers, Captioned, Labelled, assess, read_evaluation, trust
 from keshin.evaluate.evaluation import evaluate, same_question
+from keshin.evaluate.reporting.report import render
 from keshin.evaluate.sources import Choices, open_pictures
 
 COLOURS = {"cat": (220, 30, 30), "dog": (30, 220, 30), "red_bird": (30, 30, 220)}

@@ -8,6 +8,7 @@ pytest.importorskip("sklearn")
 
 from keshin.errors import DataError
 from keshin.evaluate.probes.few_shot import Examples, Text, few_shot, shuffled
+from keshin.evaluate.probes.few_shot_choice import lowest
 from keshin.evaluate.probes.few_shot_curve import Curve, Resampled, overtaken
 
 CLASSES, WIDTH = 4, 12
@@ -161,3 +162,17 @@ def test_what_makes_no_sense_is_said():
     flat = Examples(np.ones((8, WIDTH), np.float32), np.arange(8) % 4)
     with pytest.raises(DataError, match="same features"):
         few_shot(flat, test, CLASSES, draws=1)
+
+
+@pytest.mark.parametrize("least", range(7))
+@pytest.mark.parametrize("start", range(7))
+def test_downhill_from_anywhere_is_the_least_of_all(least, start):
+    tried = []
+
+    def loss(place):
+        tried.append(place)
+        return float(abs(place - least))
+
+    assert lowest(loss, 7, start) == least
+    assert len(tried) == len(set(tried))
+    assert len(tried) <= abs(start - least) + 3

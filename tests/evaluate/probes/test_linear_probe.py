@@ -206,4 +206,4 @@ def test_the_choice_is_that_of_scikit_learns_own_sweep(classes, width, seed):
         ranks.append((round(model.score(held[0], held[1]), 9), -loss))
     found = LinearProbe().fit(*train, validation=held)
     theirs = steps[max(range(len(steps)), key=lambda i: ranks[i])]
-    assert found.C_ == pytest.approx(theirs)
+    assert pytest.approx(theirs) == found.C_

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
+from keshin.evaluate.probes.few_shot_choice import Part, folds_of, lowest
 from keshin.evaluate.probes.few_shot_curve import Curve, Point, Resampled, Zero, crossing
 from keshin.evaluate.probes.logistic import Rotated, Solution, Targets, rotate, solve
 from keshin.statistics.point_values import Metric
@@ -40,7 +41,6 @@ GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-2, 5))
 """What c is chosen from."""
 ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 1.0}
 """c for one example a class (docs/decisions.md: on which pictures it was found)."""
-FOLDS = 4
 TOLERANCE = 1e-3
 """Of a fit, in units of its step: the loss is then within a millionth of the least."""
 CROSS = 2e-2
@@ -259,7 +259,7 @@ class _Fitting:
     ) -> tuple[float, Solution | None]:
         """C, by cross-validation over the draw where it has more than one example a class; and a
         solution nearby."""
-        folds = [] if size == 1 else _folds(targets, size)
+        folds = [] if size == 1 else folds_of(targets, size)
         if not folds:
             return ONE_SHOT[self.start] / spread, None
         parts = [self._part(rotated, targets, offset, held) for held in folds]
@@ -274,7 +274,11 @@ class _Fitting:
                 start = near[number] if near else (found[-1] if found else None)
                 found.append(
                     self._solve(
-                        part.fitted, part.targets, self.grid[index] / spread, part.offset, start,
+                        part.fitted,
+                        part.targets,
+                        self.grid[index] / spread,
+                        part.offset,
+                        start,
                         CROSS,
                     )  # fmt: skip
                 )
@@ -288,11 +292,11 @@ class _Fitting:
 
     def _part(
         self, rotated: Rotated, targets: IntArray, offset: FloatArray | None, held: BoolArray
-    ) -> _Part:
+    ) -> Part:
         fitted = Rotated(
             rotated.mean, rotated.basis, rotated.spectrum * (~held).mean(), rotated.features[~held]
         )
-        return _Part(
+        return Part(
             fitted,
             targets[~held],
             None if offset is None else offset[~held],
@@ -300,58 +304,3 @@ class _Fitting:
             Targets("softmax", self.classes, targets[held]),
             None if offset is None else offset[held],
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A draw with a fold held back."""
-
-    fitted: Rotated
-    targets: IntArray
-    offset: FloatArray | None
-    held: FloatArray
-    held_targets: Targets
-    held_offset: FloatArray | None
-
-    def loss(self, solution: Solution) -> float:
-        """Cross-entropy of the examples held back, summed."""
-        scores = solution.scores(self.held)
-        if self.held_offset is not None:
-            scores = scores + self.held_offset
-        return self.held_targets.loss(scores)
-
-
-def lowest(loss: Callable[[int], float], count: int, start: int) -> int:
-    """Where the loss at the places 0 to ``count - 1`` is least, walking downhill from ``start``.
-
-    The loss held out falls and then rises with the strength: with too small a one nothing is
-    learned, with too large a one the examples are learned by heart. Then this is the least of all.
-    """
-    values: dict[int, float] = {}
-
-    def value(place: int) -> float:
-        if place not in values:
-            values[place] = loss(place)
-        return values[place]
-
-    best = start
-    for step in (-1, 1):  # weaker first: those fits are the quicker ones
-        while 0 <= best + step < count and value(best + step) < value(best):
-            best += step
-    return best
-
-
-def _folds(targets: IntArray, size: int | None) -> list[BoolArray]:
-    """What is held back in turn; of all examples, a fifth once."""
-    place = _places(targets)
-    folds = [place % 5 == 4] if size is None else [place % FOLDS == f for f in range(FOLDS)]
-    return [held for held in folds if held.any() and not held.all()]
-
-
-def _places(targets: IntArray) -> IntArray:
-    """Each example's number within its class."""
-    places = np.empty(len(targets), np.int64)
-    for label in np.unique(targets):
-        rows = np.flatnonzero(targets == label)
-        places[rows] = np.arange(len(rows))
-    return places
