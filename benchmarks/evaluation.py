@@ -37,7 +37,7 @@ from keshin.facts import prompts
 EACH = 500
 """Training pictures of each class of CIFAR-10."""
 ALIKE = 0.9
-"""Correlation of two photographs at 32 pixels, each colour less its mean, from which one counts as a
+"""Correlation of two photographs at 32 pixels, each colour less its mean, from which one is a
 copy of the other. A picture and its JPEG come to more than 0.999; of 5,000 training pictures of
 CIFAR-10, ten come to 0.9 with one of 2,000 test pictures."""
 SAME = 0.9999
@@ -275,7 +275,9 @@ def main() -> None:
             "without_noise": round(one.calibration.corrected or 0, 4),
             "interval": [round(v, 4) for v in one.calibration.interval or ()],
             "with_temperature": round(one.calibration.error_after, 4),
-            "with_temperature_interval": [round(v, 4) for v in one.calibration.interval_after or ()],
+            "with_temperature_interval": [
+                round(v, 4) for v in one.calibration.interval_after or ()
+            ],
             "risk_area": [round(v, 4) for v in (
                 one.risk_area.value, one.risk_area.low, one.risk_area.high)],
             "seconds": round(time.monotonic() - began, 1),

@@ -85,7 +85,8 @@ def swept(train: Any, validation: Any, test: Any, **options: Any) -> dict[str, A
     both = [np.concatenate(pair) for pair in zip(*parts[:2], strict=True)]
     model = LogisticRegression(C=STRENGTHS[best], **given).fit(*both)
     return {
-        "step": best, "validation": 100 * tried[best][0], "test": 100 * float(model.score(*parts[2])),
+        "step": best, "validation": 100 * tried[best][0],
+        "test": 100 * float(model.score(*parts[2])),
         "seconds": time.process_time() - began,
     }  # fmt: skip
 

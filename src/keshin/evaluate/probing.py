@@ -67,7 +67,10 @@ def probe(
             seen.vectors, training.data.targets[seen.rows], features.vectors, data, metric, seed
         )
         trained = len(seen)
-        said = f"Trained on {training.said}; C by a sweep over the paper's strengths on a fifth of them."
+        said = (
+            f"Trained on {training.said}; C by a sweep over the paper's strengths on a fifth of "
+            "them."
+        )
     groups = None if data.groups is None else data.groups[rows]
     zero = judged.scores[rows]
     versus = compare(metric, targets, scores, zero, groups=groups)

@@ -72,7 +72,7 @@ def _halved(tried: Callable[[int], Trial], width: int) -> tuple[int, dict[int, T
 
 
 def _rank(trial: Trial) -> tuple[float, float]:
-    """What decides between trials. Sums of equal counts differ in their last digits, and must not."""
+    """What decides between trials. Sums of equal counts may differ in the last digit: no matter."""
     return round(trial.value, EQUAL), -trial.loss
 
 
