@@ -27,22 +27,25 @@ BELOW = {  # layer -> the layers that it may import; imports point downwards onl
     "api": MEASURED,
     "exporting": INFERENCE | {"statistics", "classify", "api", "pages"},
     "evaluate": MEASURED | {"api", "pages"},
+    "watch": INFERENCE | {"statistics", "pages"},
     "train": INFERENCE | {"pages"},
+    "finetune": MEASURED | {"api", "evaluate", "train", "exporting"},
     "serve": MEASURED | {"api", "pages", "evaluate"},
-    "cli": MEASURED | {"pages", "exporting", "api", "evaluate", "train", "serve"},
-    "__init__": MEASURED | {"exporting", "api", "evaluate"},
+    "cli": MEASURED
+    | {"pages", "exporting", "api", "evaluate", "train", "finetune", "serve", "watch"},
+    "__init__": MEASURED | {"exporting", "api", "evaluate", "finetune"},
     "__main__": {"cli"},
 }
 HOME = {  # third-party package -> the only places that may import it
-    "torch": ("encode/torch_", "train/"),
-    "pyarrow": ("train/", "evaluate/"),
+    "torch": ("encode/torch_", "train/", "finetune/torch_"),
+    "pyarrow": ("train/", "evaluate/", "finetune/"),
     "fsspec": ("train/remote.py",),
     "onnx": ("encode/",),
     "onnxruntime": ("encode/runtime.py", "encode/onnx_check.py"),
     "openvino": ("encode/openvino.py",),
     "tokenizers": ("core/tokenizer.py", "core/foreign/"),
     "safetensors": ("core/", "classify/saved.py"),
-    "PIL": ("core/", "pages/", "classify/classifier.py", "train/", "evaluate/"),
+    "PIL": ("core/", "pages/", "classify/classifier.py", "train/", "evaluate/", "finetune/"),
     "huggingface_hub": ("core/hub.py", "core/download.py"),
     "httpx2": ("core/hub.py", "core/download.py", "core/transfer.py", "core/polite.py"),
     "ftfy": ("core/cleaning.py",),
@@ -62,6 +65,7 @@ ANYWHERE = {"numpy", "msgspec"}
 PICKLED = (
     "core/foreign/",
     "train/",
+    "finetune/torch_",
 )  # through torch.load(weights_only=True), which raises its errors
 LONGEST = 350
 MODULES = sorted(PACKAGE.rglob("*.py"))

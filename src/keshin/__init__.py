@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from keshin.evaluate.evaluation import evaluate
     from keshin.evaluate.weaknesses import weaknesses
     from keshin.exporting import export
+    from keshin.finetune.running import finetune
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "finetune",
     "load",
     "load_classifier",
     "weaknesses",
@@ -84,6 +86,7 @@ _HOMES = {
     "TrainingError": "errors",
     "evaluate": "evaluate",
     "export": "exporting",
+    "finetune": "finetune",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",

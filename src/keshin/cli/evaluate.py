@@ -32,6 +32,9 @@ from keshin.cli.options import FILE, FOLDER, NEW_FILE, language_option, model_op
 )
 @click.option("--train", metavar="FOLDER|FILE", help="Pictures that probes learn from.")
 @click.option("--list", "listing", is_flag=True, help="List the known data sets: what is here.")
+@click.option(
+    "--long", is_flag=True, help="With --list: sizes and terms too, and who says so, if anybody."
+)
 @click.option("--split", default="test", show_default=True, help="Which part of the data.")
 @click.option("--like", metavar="DATASET", help="Use this data set's classes, prompts and metric.")
 @click.option("--labels-file", type=FILE, help="Class names, one a line, in the classes' order.")
@@ -79,6 +82,7 @@ def evaluate(ctx: click.Context, /, **given: object) -> None:
       keshin eval cifar10 --model openai/ViT-B-32 --format json
       keshin eval test.parquet --like cifar10
       keshin eval --list
+      keshin eval --list --long kaokore
       keshin eval all --probe --figures figures/
     """
     from keshin.cli.evaluating import Asked, run

@@ -50,6 +50,11 @@ COMMANDS = {
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
     ),
+    "plot": ("keshin.cli.plot:plot", "Draw what training runs logged, on one page."),
+    "finetune": (
+        "keshin.cli.finetune:finetune",
+        "Teach a model what is in a hundred pictures of yours.",
+    ),
     "kaokore": (
         "keshin.cli.kaokore:kaokore",
         "Can a model tell 化身 (incarnations) from 人 (people)?",

@@ -8,8 +8,8 @@ pytest.importorskip("sklearn")
 
 from keshin.errors import DataError
 from keshin.evaluate.probes.few_shot import Examples, Text, few_shot, shuffled
-from keshin.evaluate.probes.few_shot_choice import lowest
 from keshin.evaluate.probes.few_shot_curve import Curve, Resampled, overtaken
+from keshin.evaluate.probes.few_shot_fit import lowest
 
 CLASSES, WIDTH = 4, 12
 

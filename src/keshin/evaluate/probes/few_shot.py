@@ -20,54 +20,24 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate.probes.few_shot_choice import Part, folds_of, lowest
 from keshin.evaluate.probes.few_shot_curve import Curve, Point, Resampled, Zero, crossing
-from keshin.evaluate.probes.logistic import Rotated, Solution, Targets, rotate, solve
+from keshin.evaluate.probes.few_shot_fit import (
+    Examples,
+    Fitting,
+    FloatArray,
+    IntArray,
+    Start,
+    Text,
+)
 from keshin.statistics.point_values import Metric
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-Start: TypeAlias = Literal["zero", "text"]
+__all__ = ["SIZES", "Examples", "Start", "Text", "drawn_scores", "few_shot", "shuffled"]
+
 SIZES = (1, 2, 4, 8, 16)
-GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-2, 5))
-"""What c is chosen from."""
-ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 1.0}
-"""c for one example a class (docs/decisions.md: on which pictures it was found)."""
-TOLERANCE = 1e-3
-"""Of a fit, in units of its step: the loss is then within a millionth of the least."""
-CROSS = 2e-2
-"""Of the fits that choose the strength, which are ten times apart."""
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Features with their classes."""
-
-    features: FloatArray
-    """(n, d)."""
-    targets: IntArray
-    """(n,) of 0 to k - 1."""
-
-    def take(self, rows: IntArray) -> Examples:
-        return Examples(self.features[rows], self.targets[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class Text:
-    """A zero-shot classifier on the same features: ``Classifier.weights_``, the model's scale."""
-
-    weights: FloatArray
-    """(k, d) of unit length."""
-    scale: float
-    """``Encoder.logit_scale``."""
 
 
 def few_shot(
@@ -112,7 +82,7 @@ def few_shot(
     rng = np.random.default_rng(seed)
     orders = [shuffled(train.targets, rng) for _ in range(draws)]
     resampled = Resampled(metric, test.targets, groups, rng)
-    fitting = _Fitting(classes, start, text)
+    fitting = Fitting(classes, start, text)
     points, spread = [], []
     done, total = 0, len(sizes) * draws + full
     for size in [*sizes, *([None] if full else [])]:
@@ -160,6 +130,31 @@ def few_shot(
     )
 
 
+def drawn_scores(
+    train: Examples,
+    asked: FloatArray,
+    classes: int,
+    size: int,
+    *,
+    start: Start = "zero",
+    text: Text | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> FloatArray:
+    """(draws, m, k) scores of (m, d) features after ``size`` examples a class, drawn each time.
+
+    For measures that are no metric of the scores of all pictures together; else as ``few_shot``.
+    """
+    _check(train, train, classes, start, text, (size,))
+    rng = np.random.default_rng(seed)
+    fitting, found = Fitting(classes, start, text), []
+    for _ in range(draws):
+        order = shuffled(train.targets, rng)
+        chosen = np.sort(np.concatenate([rows[:size] for rows in order]))
+        found.append(fitting.scores(train.take(chosen), size, asked)[1])
+    return np.stack(found)
+
+
 def _check(
     train: Examples,
     test: Examples,
@@ -191,116 +186,3 @@ def _check(
 def shuffled(targets: IntArray, rng: np.random.Generator) -> list[IntArray]:
     """One draw: the rows of each class in random order; the first n of each are its n-shot set."""
     return [rng.permutation(np.flatnonzero(targets == label)) for label in range(targets.max() + 1)]
-
-
-@dataclass
-class _Fitting:
-    """Fits one draw after the other, in the coordinates of its own features."""
-
-    classes: int
-    start: Start
-    text: Text | None
-    grid: Sequence[float] = field(default=GRID)
-    _last: dict[int | None, int] = field(default_factory=dict)
-    """Of each size, the place in the grid that the draw before chose: where the next begins."""
-
-    def scores(
-        self, drawn: Examples, size: int | None, test: FloatArray
-    ) -> tuple[float, FloatArray]:
-        """The strength C that was chosen, and the (m, k) scores of other features."""
-        found = np.unique(drawn.targets)
-        if len(found) < 2:
-            raise DataError("The examples are all of one class. Give at least two classes.")
-        spread = float(drawn.features.var(axis=0, dtype=np.float64).sum())
-        if not spread > 0:
-            raise DataError("All examples have the same features, so nothing can be learned.")
-        # n examples lie in n dimensions: everything else is done in these, folds too, which are
-        # rows of the same coordinates.
-        rotated = rotate(drawn.features, centre=self.start == "zero")
-        offset = None
-        if self.start == "text" and self.text is not None:
-            offset = self.text.scale * (drawn.features @ self.text.weights.T)
-        strength, near = self._strength(rotated, drawn.targets, offset, size, spread)
-        solution = self._solve(rotated, drawn.targets, strength, offset, near)
-        weights, intercept = solution.unrotated(rotated)
-        scores = test @ weights.astype(np.float32) + intercept.astype(np.float32)
-        if self.start == "text" and self.text is not None:
-            scores += self.text.scale * (test @ self.text.weights.T)
-        elif len(found) < self.classes:  # a class without examples is never the answer
-            scores[:, np.setdiff1d(np.arange(self.classes), found)] = scores.min() - 1
-        return strength, scores
-
-    def _solve(
-        self,
-        rotated: Rotated,
-        targets: IntArray,
-        strength: float,
-        offset: FloatArray | None,
-        near: Solution | None,
-        tolerance: float = TOLERANCE,
-    ) -> Solution:
-        return solve(
-            rotated,
-            Targets("softmax", self.classes, targets),
-            strength,
-            start=near,
-            offset=offset,
-            intercept=offset is None,
-            tolerance=tolerance,
-        )
-
-    def _strength(
-        self,
-        rotated: Rotated,
-        targets: IntArray,
-        offset: FloatArray | None,
-        size: int | None,
-        spread: float,
-    ) -> tuple[float, Solution | None]:
-        """C, by cross-validation over the draw where it has more than one example a class; and a
-        solution nearby."""
-        folds = [] if size == 1 else folds_of(targets, size)
-        if not folds:
-            return ONE_SHOT[self.start] / spread, None
-        parts = [self._part(rotated, targets, offset, held) for held in folds]
-        solutions: dict[int, list[Solution]] = {}
-
-        def loss(index: int) -> float:
-            known = [abs(other - index) for other in solutions]
-            near = solutions[min(solutions, key=lambda o: abs(o - index))] if known else None
-            found: list[Solution] = []
-            total = 0.0
-            for number, part in enumerate(parts):
-                # The fold before shares most examples; another strength shares all of them.
-                start = near[number] if near else (found[-1] if found else None)
-                fitted = self._solve(
-                    part.fitted,
-                    part.targets,
-                    self.grid[index] / spread,
-                    part.offset,
-                    start,
-                    CROSS,
-                )
-                found.append(fitted)
-                total += part.loss(found[-1])
-            solutions[index] = found
-            return total
-
-        best = lowest(loss, len(self.grid), self._last.get(size, len(self.grid) // 2))
-        self._last[size] = best
-        return self.grid[best] / spread, solutions[best][-1]
-
-    def _part(
-        self, rotated: Rotated, targets: IntArray, offset: FloatArray | None, held: BoolArray
-    ) -> Part:
-        fitted = Rotated(
-            rotated.mean, rotated.basis, rotated.spectrum * (~held).mean(), rotated.features[~held]
-        )
-        return Part(
-            fitted,
-            targets[~held],
-            None if offset is None else offset[~held],
-            rotated.features[held],
-            Targets("softmax", self.classes, targets[held]),
-            None if offset is None else offset[held],
-        )

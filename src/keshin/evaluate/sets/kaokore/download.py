@@ -26,7 +26,7 @@ from keshin.core.pictures import open_picture
 from keshin.core.polite import Caller, HostLost, Manners, Stopped, fetch_one
 from keshin.core.writing import whole
 from keshin.errors import DataError, PictureError
-from keshin.evaluate.kaokore.faces import FOLDERS, MARK, Mark, read_faces, read_mark
+from keshin.evaluate.sets.kaokore.faces import FOLDERS, MARK, Mark, read_faces, read_mark
 from keshin.facts import kaokore as facts
 
 GONE, FAILED = "gone.csv", "failed.csv"

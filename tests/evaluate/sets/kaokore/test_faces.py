@@ -7,9 +7,9 @@ import pytest
 
 from kaokore_faces import WORKS, miniature, official_files, plan
 from keshin.errors import DataError
-from keshin.evaluate.kaokore.faces import page_of, read_faces
-from keshin.evaluate.kaokore.reader import read_kaokore
 from keshin.evaluate.kaokore.trained import folds_by_work
+from keshin.evaluate.sets.kaokore.faces import page_of, read_faces
+from keshin.evaluate.sets.kaokore.reader import read_kaokore
 from keshin.facts import kaokore as facts
 
 

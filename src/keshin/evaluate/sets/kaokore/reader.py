@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keshin.errors import DataError
-from keshin.evaluate.kaokore.faces import Faces, IntArray, read_faces
+from keshin.evaluate.sets.kaokore.faces import Faces, IntArray, read_faces
 from keshin.evaluate.sets.labelled import Labelled
 from keshin.facts import kaokore as facts
 
@@ -27,10 +27,8 @@ def read_kaokore(
     """The labelled pictures of a split that are in the folder ``root``.
 
     ``question`` is ``incarnation`` (1) against people (0), ``status`` or ``gender``; ``groups``
-    are works
-    (titles), since faces of one scroll are no independent samples; ``version``, if given, is
-    what the
-    folder must hold. Raises ``DataError``.
+    are works (titles), since faces of one scroll are no independent samples; ``version``, if given,
+    is what the folder must hold. Raises ``DataError``.
     """
     if labels and tuple(labels) != facts.CLASSES.get(question):
         raise DataError(f"The classes of '{question}' are {facts.CLASSES.get(question)}.")

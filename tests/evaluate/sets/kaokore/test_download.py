@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-import keshin.evaluate.kaokore.download as module
+import keshin.evaluate.sets.kaokore.download as module
 from kaokore_faces import SIZE, Holder, jpeg, official_files, plan, serve, version_of
 from keshin.core.polite import Manners
 from keshin.errors import DataError, DownloadError
-from keshin.evaluate.kaokore.download import GONE, Summary, check_picture, download, read_urls
-from keshin.evaluate.kaokore.faces import MARK, read_faces
+from keshin.evaluate.sets.kaokore.download import GONE, Summary, check_picture, download, read_urls
+from keshin.evaluate.sets.kaokore.faces import MARK, read_faces
 from keshin.facts import kaokore as facts
 
 QUICK = Manners(pause=0.0, waits=(0.0, 0.0), silence=2.0, longest=2.0)
