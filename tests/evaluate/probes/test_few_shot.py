@@ -9,7 +9,7 @@ pytest.importorskip("sklearn")
 from keshin.errors import DataError
 from keshin.evaluate.probes.few_shot import Examples, Text, few_shot, shuffled
 from keshin.evaluate.probes.few_shot_curve import Curve, Resampled, overtaken
-from keshin.evaluate.probes.few_shot_fit import lowest
+from keshin.evaluate.probes.few_shot_fit import ONE_SHOT, lowest
 
 CLASSES, WIDTH = 4, 12
 
@@ -69,7 +69,7 @@ def test_started_from_text_it_begins_near_zero_shot():
 
 
 def test_held_back_entirely_it_is_zero_shot_itself(monkeypatch):
-    monkeypatch.setitem(few_shot.__globals__["ONE_SHOT"], "text", 1e-9)
+    monkeypatch.setitem(ONE_SHOT, "text", 1e-9)
     found = curve(start="text", text=text(noise=0.8), sizes=(1,), full=False)
     assert set(found.points[0].values) == {found.zero_shot.value}
     assert found.overtakes.examples == 1
