@@ -32,21 +32,58 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def quality(content: dict[str, Any]) -> str:
-    """Accuracies with intervals and chance."""
-    rows = [
-        [
-            row["data"],
-            row["how"],
-            row["measure"],
-            f"**{100 * row['value']:.1f} %**",
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
-            f"{100 * row['chance']:.1f} %",
-            str(row["pictures"]),
-        ]
+    """Zero-shot, probe and few-shot of each set, with intervals and chance; recalls by class."""
+
+    def within(values: list[float]) -> str:
+        value, low, high = values
+        return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+    def said(score: dict[str, Any] | None) -> str:
+        return "–" if score is None else within([score["value"], score["low"], score["high"]])
+
+    rows, scores, trained, classes = [], [], [], []
+    for row in content["rows"]:
+        zero = row["zero_shot"]
+        rows.append(
+            [
+                row["data"], row["prompts"], zero["name"], f"**{said(zero)}**",
+                f"{100 * zero['chance']:.1f}", said(row["single_prompt"]), said(row["probe"]),
+                str(zero["count"]),
+            ]
+        )  # fmt: skip
+        scores.append(
+            [
+                row["data"], f"{100 * row['calibration_error']:.1f}",
+                within([row["without_noise"], *row["interval"]]),
+                within([row["with_temperature"], *row["with_temperature_interval"]]),
+                within(row["risk_area"]),
+            ]
+        )  # fmt: skip
+        for start, curve in (row["few_shot"] or {}).items():
+            trained.append([row["data"], start, *(within(v) for v in curve.values())])
+        if row["classes"] and len(row["classes"]) > 2:
+            found = (f"{n} {within(v)}" for n, v in row["classes"].items() if v[0] is not None)
+            classes.append(f"- {row['data']}: {', '.join(found)}.")
+    twins = [
+        f"- {row['data']}: {t['looked at']:,} pictures looked at, {t['nearly the same as a test picture']} left out as nearly the same as a test picture; the highest correlation of those kept is {t['highest correlation of those kept']}. {row['probe_protocol']}"  # noqa: E501
         for row in content["rows"]
+        if (t := row["training pictures"])
     ]
-    head = ["data", "prompts", "measure", "value", "95 % interval", "chance", "pictures"]
-    return table(head, rows)
+    head = ["data", "prompts", "measure", "zero-shot", "chance", "single prompt", "linear probe"]
+    shots = ["1", "2", "4", "8", "16"]
+    return "\n".join(
+        [
+            "Percent, with 95 % intervals.\n", table([*head, "pictures"], rows),
+            "Few-shot, examples a class, started from zero or from the text weights:\n",
+            table(["data", "start", *shots], trained),
+            "Whether scores are true: the calibration error, the same without what noise adds, the "
+            "error with a temperature (the interval is of the true error, so it may lie below the "
+            "value), and the area under the risk-coverage curve:\n",
+            table(["data", "error", "without noise", "with temperature", "risk area"], scores),
+            "What probes learnt from:\n", "\n".join(twins) + "\n",
+            "Recall by class:\n", "\n".join(classes) + "\n",
+        ]
+    )  # fmt: skip
 
 
 def parity(content: dict[str, Any]) -> str:
@@ -133,10 +170,10 @@ def kaokore(content: dict[str, Any]) -> str:
 
 SECTIONS = (
     (
-        "quality.json",
+        "evaluation.json",
         "How good the embedded model is",
-        "Held-out pictures; `python benchmarks/quality.py --data FOLDER`. Accuracy has Wilson's "
-        "interval, the others a bootstrap within the classes.",
+        "Held-out pictures; `python benchmarks/evaluation.py --data FOLDER --cifar-train FOLDER`. "
+        "No probe learnt from test pictures. KaoKore has [its own page](guides/kaokore.md).",
         quality,
     ),
     (
