@@ -50,11 +50,18 @@ def _began(record: Record, steps: int) -> str:
     if record.get("file") == "state-before.pt":
         began = f"The last checkpoint cannot be read. Going on from the one before, step {step}"
     several = int(record.get("processes", 1))
+    locked = ""
+    if "lost" in record:
+        locked = (
+            f"; the image tower is locked, {int(record['kept_features']):,} features are kept, and "
+            f"its pictures go without {record['lost']}"
+        )
     return (
         f"{began}: {steps:,} steps over {int(record['pairs']):,} pairs, "
         f"{float(record['parameters']) / 1e6:.1f} M parameters on {record['device']}"
         + (f", {several} processes" if several > 1 else "")
         + f"; a loss of {float(record['chance_loss']):.3f} = ln(batch) is chance"
+        + locked
     )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from keshin.encode.encoder import Encoder
-from keshin.train.data import batches
 from keshin.train.distributed import World
 from keshin.train.distributed import world as connected
+from keshin.train.lock import lost
 from keshin.train.log import METRICS, Clock, Record, note_skipped, skipped, trim, write
+from keshin.train.phases import stream
 from keshin.train.recipe import Recipe
 from keshin.train.run import Run, encoder, export, prepare
 from keshin.train.state import BEFORE, STATE, load_state, save_state, settle
@@ -91,6 +92,7 @@ def _train(
         "device": str(run.device),
         "processes": world.size,
         **({"file": resumed} if resumed else {}),
+        **_kept_features(run),
     }
     if world.first:
         write(output / METRICS, begin)
@@ -101,9 +103,15 @@ def _train(
     return model
 
 
+def _kept_features(run: Run) -> dict[str, float | int | str]:
+    """What the log says where the features of a locked image tower are kept."""
+    store = run.pool.kept
+    return {} if store is None else {"kept_features": len(store), "lost": lost(run.recipe)}
+
+
 def _loop(run: Run, viewers: Sequence[Viewer], report: Report) -> None:
     recipe, state, first = run.recipe, run.state, run.world.first
-    loader = batches(run.pool, recipe, state.step, run.steps, run.world)
+    loader = stream(run)
     every = recipe.run.validate_every or max(
         1, math.ceil(run.steps / math.ceil(recipe.optim.epochs))
     )

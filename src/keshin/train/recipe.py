@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from keshin.core.config import Facts, Positive, PreprocessFacts, ScoreFacts, TextFacts, VisionFacts
+from keshin.core.towers import Size
 from keshin.errors import RecipeError
+from keshin.train.methods import Count, FinishPart, LockPart, check_finish, check_lock
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ModelPart(Facts, frozen=True):
@@ -29,6 +30,9 @@ class ModelPart(Facts, frozen=True):
     score: ScoreFacts = ScoreFacts(kind="softmax")
     init: str | None = None
     """Folder of a checkpoint with these towers to start from, with its tokenizer."""
+    init_towers: Literal["both", "image", "text"] = "both"
+    """What is taken from there. ``image``: its image tower, the rest is new, with a tokenizer as
+    [tokenizer] says; ``text``: its text tower and tokenizer."""
 
 
 class TokenizerPart(Facts, frozen=True):
@@ -88,7 +92,10 @@ class AugmentPart(Facts, frozen=True):
     """Brightness, contrast and saturation change by up to this share."""
     grey: Share = 0.0
     patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
-    """Share of a picture's patches that a ViT does not see (FLIP); finish a run without."""
+    """Share of a picture's patches that a ViT does not see (FLIP, Li et al. 2023)."""
+    image_size: Size | None = None
+    """(height, width) of the pictures while learning, smaller than the model's own (CLIPA, Li et
+    al. 2023; RECLIP, Li et al. 2023); [finish] then shows them at the model's own size."""
 
 
 class LossPart(Facts, frozen=True):
@@ -220,6 +227,8 @@ class Recipe(Facts, frozen=True):
     optim: OptimPart
     tokenizer: TokenizerPart = TokenizerPart()
     augment: AugmentPart = AugmentPart()
+    finish: FinishPart | None = None
+    lock: LockPart = LockPart()
     loss: LossPart = LossPart()
     distill: DistillPart | None = None
     guard: GuardPart = GuardPart()
@@ -236,10 +245,17 @@ class Recipe(Facts, frozen=True):
             raise ValueError("data.sources is empty: name at least one place with pairs")
         if self.model.preprocess.size != self.model.vision.image_size:
             raise ValueError("model.preprocess.size and model.vision.image_size differ")
+        check_finish(self)
+        check_lock(self)
         if self.distill is not None:
             _check_templates(self.distill.templates + self.distill.templates_ja)
             if not any(source.teacher for source in self.data.sources):
                 raise ValueError("[distill] needs a source with a 'teacher' column")
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the features of each picture are computed once."""
+        return self.lock.image and self.lock.cache and not self.lock.unlocked
 
 
 def _check_templates(templates: tuple[str, ...]) -> None:
@@ -285,6 +301,9 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     distill = recipe.distill
     if distill is not None:
         distill = replace(distill, concepts=str(base / distill.concepts))
+    lock = recipe.lock
+    if lock.features is not None:
+        lock = replace(lock, features=str(base / lock.features))
     model = recipe.model
     if model.init is not None:
         model = replace(model, init=str(base / model.init))
@@ -293,5 +312,11 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     if samples is not None:
         samples = replace(samples, path=str(base / samples.path))
     return replace(
-        recipe, model=model, data=data, validate=checks, samples=samples, distill=distill
+        recipe,
+        model=model,
+        data=data,
+        validate=checks,
+        samples=samples,
+        distill=distill,
+        lock=lock,
     )

@@ -62,6 +62,7 @@ def digest(recipe: Recipe) -> str:
     for shown in ("validate", "samples", "guard"):
         computed.pop(shown)
     computed["data"].pop("workers")
+    computed["lock"].pop("features")
     for source in computed["data"]["sources"]:
         source.pop("keep_gb")
     return hashlib.sha256(msgspec.json.encode([computed, seed], order="deterministic")).hexdigest()

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keshin.errors import DataError
-from keshin.train.data import Batch, epoch_length
+from keshin.train.data import Batch, Kept, epoch_length
 from keshin.train.log import Record, skipped
 from keshin.train.loss import contrastive, distillation, sigmoid
 from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
-from keshin.train.passes import Features, Part, Passes, split, text_groups
+from keshin.train.passes import Features, Part, Passes, autocast, split, text_groups
 from keshin.train.run import Run
 from keshin.train.sharding import clip
 from keshin.train.trouble import note_trouble
@@ -32,7 +32,7 @@ def take_step(run: Run, batch: Batch) -> Record:
     rate = learning_rate(state.step, run.steps, recipe.optim)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["rate"]
-    state.model.train()
+    run.learn()
     before = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
     totals = _gradients(run, batch)
     norms = clip(state.named_parameters(), recipe.optim.max_grad_norm or math.inf, run.world)
@@ -105,26 +105,46 @@ def _parts(run: Run, batch: Batch, texts: list[str]) -> list[Part]:
     tokens, facts = run.tokenizer(texts), run.config.text
     # A tower that may not be trimmed sees the same padding as in ``Encoder.encode_texts``.
     ids = tokens.ids if facts.trims else tokens.pad_to(facts.context_length)
-    micro = run.recipe.optim.micro_batch or len(batch.pixels)
-    count = max(1, math.ceil(len(batch.pixels) / max(1, micro)))
-    prepare = run.config.preprocess
-    mean, std = (
-        torch.tensor(v, device=run.device).view(3, 1, 1) for v in (prepare.mean, prepare.std)
-    )
+    pictures = len(batch.texts)
+    micro = run.recipe.optim.micro_batch or pictures
+    count = max(1, math.ceil(pictures / max(1, micro)))
+    kept = None if batch.kept is None else look_up(run, batch, batch.kept)
 
     def pixels(rows: slice) -> Tensor:
-        values = (batch.pixels[rows].to(run.device).float() / 255 - mean) / std
-        return values.contiguous(memory_format=torch.channels_last)
+        return _normalised(run, batch.pixels[rows]) if kept is None else kept[rows]
 
     parts = []
-    for pictures, some in zip(
-        split(len(batch.pixels), count), split(len(texts), count), strict=True
-    ):
+    for seen, some in zip(split(len(batch.texts), count), split(len(texts), count), strict=True):
         groups, order = text_groups(
             ids[some], tokens.ends[some], tokens.lengths[some], facts.trims, run.device
         )
-        parts.append(Part(pictures, some, partial(pixels, pictures), groups, order))
+        parts.append(Part(seen, some, partial(pixels, seen), groups, order))
     return parts
+
+
+def _normalised(run: Run, pixels: Tensor) -> Tensor:
+    """What the image tower sees of (n, 3, h, w) bytes."""
+    facts = run.config.preprocess
+    mean, std = (torch.tensor(v, device=run.device).view(3, 1, 1) for v in (facts.mean, facts.std))
+    values = (pixels.to(run.device).float() / 255 - mean) / std
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
+    """(B, E) the locked image tower's features of a batch; new ones are computed and kept."""
+    store, missing, vectors = run.pool.kept, kept.missing, kept.vectors
+    if missing and store is not None:
+        found = []
+        with torch.no_grad(), autocast(run.recipe.run.precision, run.device):
+            for some in batch.pixels.split(run.recipe.optim.micro_batch or len(missing)):
+                found.append(run.state.model.image_features(_normalised(run, some)).float().cpu())
+        keys = [kept.keys[row] for row in missing]
+        store.add(keys, torch.cat(found).numpy())
+        vectors = vectors.copy()
+        for row, key in zip(missing, keys, strict=True):
+            if (vector := store.get(key)) is not None:  # which was perhaps kept before
+                vectors[row] = vector
+    return torch.from_numpy(vectors).to(run.device)
 
 
 def _draw_concepts(run: Run, batch: Batch) -> tuple[Tensor | None, list[str]]:
@@ -177,14 +197,3 @@ def _losses(
 def _shared_sum(part: Tensor, run: Run) -> Tensor:
     """The value over all processes, with the gradient of this one's part."""
     return part + (run.world.sum(part.detach()) - part.detach())
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """bfloat16 where the recipe asks for it, or where the device computes it natively."""
-    if precision == "auto":
-        native = {
-            "cuda": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-            "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
-        }.get(device.type, False)
-        precision = "bf16" if native else "fp32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

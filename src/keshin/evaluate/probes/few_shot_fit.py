@@ -125,7 +125,8 @@ class Fitting:
         def loss(index: int) -> float:
             known = [abs(other - index) for other in solutions]
             near = solutions[min(solutions, key=lambda o: abs(o - index))] if known else None
-            found, total = [], 0.0
+            found: list[Solution] = []
+            total = 0.0
             for number, part in enumerate(parts):
                 # The fold before shares most examples; another strength shares all of them.
                 start = near[number] if near else (found[-1] if found else None)

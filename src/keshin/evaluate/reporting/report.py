@@ -117,7 +117,7 @@ def _highlights(one: Evaluation, words: Words) -> list[tuple[str, str, str]]:
 
 
 def _between(score: Figure, words: Words) -> str:
-    return f"{words['interval']} {interval(score.low, score.high)} %"
+    return f"{words['interval']} {interval(score.low, score.high)}\N{NO-BREAK SPACE}%"
 
 
 def _paper(one: Evaluation) -> PaperResult | None:
