@@ -136,8 +136,10 @@ def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
     if missing and store is not None:
         found = []
         with torch.no_grad(), autocast(run.recipe.run.precision, run.device):
-            for some in batch.pixels.split(run.recipe.optim.micro_batch or len(missing)):
-                found.append(run.state.model.image_features(_normalised(run, some)).float().cpu())
+            at_once = run.recipe.optim.micro_batch or len(missing)
+            for top in range(0, len(missing), at_once):
+                pixels = _normalised(run, batch.pixels[top : top + at_once])
+                found.append(run.state.model.image_features(pixels).float().cpu())
         keys = [kept.keys[row] for row in missing]
         store.add(keys, torch.cat(found).numpy())
         vectors = vectors.copy()
