@@ -360,6 +360,9 @@ def performance_page() -> str:
     if "training_speed" in found:
         parts += ["## A training step\n"]
         parts += ["`python benchmarks/training_speed.py`.\n", training(found["training_speed"])]
+    if "loader_speed" in found:
+        parts += ["## A training loader\n"]
+        parts += ["`python benchmarks/loader_speed.py`.\n", loaders(found["loader_speed"])]
     if "loss_memory" in found:
         parts += ["## Memory of the loss\n"]
         parts += ["`python benchmarks/loss_memory.py`.\n", losses(found["loss_memory"])]
@@ -585,9 +588,95 @@ def ablations_page() -> str:
     return "\n".join(parts)
 
 
+def loaders(content: dict[str, Any]) -> str:
+    """Pictures a second of the training loaders."""
+    rows = [[name, f"{value:.0f}"] for name, value in content["pictures_per_second"].items()]
+    return table(["loader", "pictures a second"], rows) + (
+        f"\n{content['workers']} worker processes, {content['data']['pictures']:,} JPEGs with a "
+        f"short side of 256 to 512 pixels; **{content['ratio']:.2f} x** open_clip's pipeline, "
+        f"{content['ratio_same_crop']:.2f} x where both cut the same crop. Captions to ids and "
+        "bytes to normalised numbers are in it.\n"
+    )
+
+
+def between(text: str, start: str, end: str, inside: str) -> str:
+    """``text`` with what lies between two marks replaced."""
+    before, mark, rest = text.partition(start)
+    tail, close, rest = rest.partition("-->\n")
+    _, stop, after = rest.partition(end)
+    return "".join((before, mark, tail, close, inside, stop, after))
+
+
+def scale_page() -> str:
+    """docs/guides/scale.md: written by hand, but for its tables."""
+    text = (ROOT / "docs/guides/scale.md").read_text(encoding="utf-8")
+    content = json.loads((RESULTS / "scale_model.json").read_text(encoding="utf-8"))
+    text = between(text, "<!-- table", "<!-- end of table -->", scale_tables(content))
+    path = RESULTS / "plan_check.json"
+    if path.exists():
+        found = plan_checks(json.loads(path.read_text(encoding="utf-8")))
+        text = between(text, "<!-- checks", "<!-- end of checks -->", found)
+    return text
+
+
+def scale_tables(content: dict[str, Any]) -> str:
+    """What travels and how long it takes, from 8 to 1,024 devices."""
+    said = (
+        f"A batch of {content['batch']:,} pairs, {content['tokens']} tokens, devices that sustain "
+        f"{content['flops'] / 1e12:.0f} TFLOP/s, micro-batches of at most 256 pairs. The last "
+        "columns: exchanges as a share of exchanges and computing, if nothing hides behind "
+        "anything, at so many GB/s sent by each device; over 50 % they dominate.\n"
+    )
+    parts = [said]
+    for name, towers in content["towers"].items():
+        for sharded, how in ((False, "DDP"), (True, "FSDP2")):
+            rows = [row for row in towers["rows"] if row["sharded"] == sharded]
+            speeds = list(rows[0]["share"])
+            body = [
+                [
+                    f"{row['devices']:,}",
+                    f"{row['pairs']:,} in {row['parts']}",
+                    f"{row['memory'] / 1e9:.1f} GB",
+                    f"{row['compute']:.2f} s",
+                    f"{row['gradients and weights'] / 1e9:.2f} GB",
+                    f"{row['features'] / 1e9:.2f} GB",
+                    *(f"{100 * row['share'][speed]:.0f} %" for speed in speeds),
+                ]
+                for row in rows
+            ]
+            head = ["devices", "pairs of each", "memory", "computing", "weights and gradients sent"]
+            head += ["features sent", *(f"{speed} GB/s" for speed in speeds)]
+            parts += [f"### {name}, {how}\n", table(head, body)]
+    return "\n".join(parts)
+
+
+def plan_checks(content: dict[str, Any]) -> str:
+    """Plans beside real runs."""
+    rows = [
+        [
+            name,
+            f"{row['planned']['memory'] / 1e6:.0f} MB",
+            f"{row['real']['memory'] / 1e6:.0f} MB",
+            f"{row['ratio']['memory']:.2f}",
+            f"{row['planned']['seconds']:.0f} s",
+            f"{row['real']['seconds']:.0f} s",
+            f"{row['ratio']['seconds']:.2f}",
+        ]
+        for name, row in content["works"].items()
+    ]
+    head = ["run", "memory planned", "real", "ratio", "time planned", "real", "ratio"]
+    said = (
+        f"\nPlans beside real runs of {content['steps']} steps (`python benchmarks/plan_check.py`; "
+        f"{content['machine']['threads']} threads of a processor; memory is the peak of the process "
+        "above what it was before the model):\n\n"
+    )
+    return said + table(head, rows)
+
+
 PAGES = {
     "docs/guides/kaokore.md": lambda: guide("kaokore", kaokore),
     "docs/guides/weaknesses.md": lambda: guide("weaknesses", weaknesses_table),
+    "docs/guides/scale.md": scale_page,
     "docs/performance.md": performance_page,
     "docs/results.md": results_page,
     "docs/reference/recipe.md": recipe_page,

@@ -17,6 +17,7 @@ from keshin.train.loss import contrastive, distillation, sigmoid
 from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
 from keshin.train.passes import Features, Part, Passes, autocast, split, text_groups
+from keshin.train.pixels import normalised
 from keshin.train.run import Run
 from keshin.train.sharding import clip
 from keshin.train.trouble import note_trouble
@@ -126,8 +127,7 @@ def _normalised(run: Run, pixels: Tensor) -> Tensor:
     """What the image tower sees of (n, 3, h, w) bytes."""
     facts = run.config.preprocess
     mean, std = (torch.tensor(v, device=run.device).view(3, 1, 1) for v in (facts.mean, facts.std))
-    values = (pixels.to(run.device).float() / 255 - mean) / std
-    return values.contiguous(memory_format=torch.channels_last)
+    return normalised(pixels.to(run.device), mean, std)
 
 
 def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
