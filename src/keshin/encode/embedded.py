@@ -142,12 +142,12 @@ def embed(
     paths: Iterable[str | os.PathLike[str]],
     *,
     progress: Callable[[Counts], None] | None = None,
+    also: Known | None = None,
 ) -> Generator[Embedded, None, None]:
     """The same as ``Store.embed`` without anything stored."""
     counts, pictures = Counts(), encoder.pictures()
-    items = (
-        Embedded(n, os.fspath(path), pictures, lambda contents: {}) for n, path in enumerate(paths)
-    )
+    known: Known = also or (lambda contents: {})
+    items = (Embedded(n, os.fspath(path), pictures, known) for n, path in enumerate(paths))
     for item in pictures.pipeline().run(items):
         counts.add(item)
         if progress:
