@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
-        "--modes", nargs="*", default=["exact-fp32", "fast-fp32", "exact-stored"],
+        "--modes", nargs="*", default=["exact-fp32", "fast-fp32", "fast-int8", "exact-stored"],
         help="decode-mode, as fast-int8; 'stored' is fp32 with stored embeddings",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/folder.json")

@@ -23,9 +23,9 @@ from keshin.evaluate.results import (
     Prompts,
     RiskPoint,
     RunFacts,
-    Score,
     Shown,
 )
+from keshin.statistics.figure import Figure
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -51,7 +51,9 @@ def made(names=DIGITS, *, n=400, title="Digits", key="", value=0.6, seed=0, **ch
         classes.append(ClassScore(name, count, share, share * 0.9, share + 0.1 * (1 - share), 0.5, wrong))  # fmt: skip
 
     def score(name, share, chance=1 / k):
-        return Score(name, share, share - 0.03, share + 0.03, chance, n)
+        return Figure(
+            name=name, value=share, low=share - 0.03, high=share + 0.03, chance=chance, count=n
+        )
 
     def shown(shift):
         return tuple(

@@ -16,7 +16,7 @@ import csv
 import json
 from pathlib import Path
 
-from keshin.evaluate.kaokore.faces import Faces, read_faces
+from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.evaluate.kaokore.finetuned import OFFICIAL, fold_name, held_out
 from keshin.evaluate.kaokore.trained import FOLDS, folds_by_work
 from keshin.facts import kaokore as facts

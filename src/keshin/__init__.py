@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keshin.api import Model, load, load_classifier
+    from keshin.api import Index, Model, load, load_classifier
     from keshin.classify import Answer, Classifier, LabelWarning, Rejection, Result
     from keshin.core.pictures import Failure
     from keshin.encode.encoder import Encoder
@@ -22,17 +22,20 @@ if TYPE_CHECKING:
         CheckpointError,
         DataError,
         DownloadError,
+        IndexBusy,
         KeshinError,
         LabelError,
         MissingExtra,
         PictureError,
         RecipeError,
+        SearchError,
         TokenizerError,
         TrainingError,
     )
     from keshin.evaluate.evaluation import evaluate
     from keshin.evaluate.weaknesses import weaknesses
     from keshin.exporting import export
+    from keshin.finetune.running import finetune
 
 __version__ = "0.1.0"
 
@@ -44,6 +47,8 @@ __all__ = [
     "DownloadError",
     "Encoder",
     "Failure",
+    "Index",
+    "IndexBusy",
     "KeshinError",
     "LabelError",
     "LabelWarning",
@@ -53,11 +58,13 @@ __all__ = [
     "RecipeError",
     "Rejection",
     "Result",
+    "SearchError",
     "TokenizerError",
     "TrainingError",
     "__version__",
     "evaluate",
     "export",
+    "finetune",
     "load",
     "load_classifier",
     "weaknesses",
@@ -71,6 +78,8 @@ _HOMES = {
     "DownloadError": "errors",
     "Encoder": "encode.encoder",
     "Failure": "core.pictures",
+    "Index": "api",
+    "IndexBusy": "errors",
     "KeshinError": "errors",
     "LabelError": "errors",
     "LabelWarning": "classify",
@@ -80,10 +89,12 @@ _HOMES = {
     "RecipeError": "errors",
     "Rejection": "classify",
     "Result": "classify",
+    "SearchError": "errors",
     "TokenizerError": "errors",
     "TrainingError": "errors",
     "evaluate": "evaluate",
     "export": "exporting",
+    "finetune": "finetune",
     "load": "api",
     "load_classifier": "api",
     "weaknesses": "evaluate.weaknesses",

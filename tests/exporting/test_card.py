@@ -57,7 +57,7 @@ def test_a_card_of_a_run_with_an_evaluation(tmp_path, tiny_folder):
     assert "about 0.01 hours" in text  # 640 / 64 + 640 / 32 = 30 s
     assert "2.5000 (chance 4.159)" in text
     assert "shapes_accuracy: 0.7500" in text
-    assert "| Shapes test | accuracy | 50.0 % | 40.0 to 60.0 | 10.0 % | 200 |" in text
+    assert "| Shapes test | accuracy | 50.0 % | 40.0 – 60.0 | 10.0 % | 200 |" in text
     assert (done.folder / "original-card.md").read_text() == "# Card of its makers\n"
     assert "open_clip.create_model_and_transforms(name)" in text
 

@@ -5,9 +5,10 @@ import tomllib
 import pytest
 
 from keshin.errors import DataError
+from keshin.evaluate.sets.fetchers import FETCHERS
 from keshin.evaluate.sets.readers import CAPTIONS, READERS
 from keshin.facts import datasets as facts
-from keshin.facts import paper, prompts
+from keshin.facts import kaokore, paper, prompts
 from keshin.facts.human import paper_table
 
 TABLE_9 = """
@@ -54,7 +55,7 @@ def test_the_27_come_first_in_the_papers_order():
     assert [row.key for row in facts.paper_datasets()] == [line[0] for line in PAPER]
     assert {row.key for row in ROWS[27:]} == {
         "imagenet_v2", "imagenet_a", "imagenet_r", "imagenet_sketch", "objectnet", "tiny_imagenet",
-        "flickr30k", "coco_retrieval",
+        "flickr30k", "coco_retrieval", "kaokore", "kaokore_status", "kaokore_gender",
     }  # fmt: skip
 
 
@@ -86,7 +87,10 @@ def test_a_row_makes_sense(row):
             assert name in known
     assert row.source.startswith("http")
     assert row.licence
-    assert row.downloads or row.by_hand
+    assert row.downloads or row.by_hand or row.fetcher in FETCHERS
+    assert bool(row.about) == bool(row.fetcher)
+    for said in (row.sizes_from, row.licence_from):
+        assert said is None or said in facts.sources()
     assert not (row.downloads and row.by_hand)
     assert "test" in row.splits
     for download in row.downloads:
@@ -102,7 +106,7 @@ def test_a_row_makes_sense(row):
     assert len(labels) == len(own) == len(facts.class_names(row)) == row.classes
     assert len(set(labels)) == row.classes
     assert len({facts.plain(label) for label in own}) == row.classes
-    assert row.prompts in prompts.template_sets()
+    assert row.prompts in prompts.template_sets() or (row.prompts is None and row.names)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +148,33 @@ def test_own_labels_stand_for_the_right_names(key, pairs):
     row = facts.get(key)
     names = dict(zip(facts.own_labels(row), facts.labels(row), strict=True))
     assert {own: names[own] for own in pairs} == pairs
+
+
+def test_the_papers_sizes_are_verified_where_the_set_has_them():
+    for line in PAPER:
+        row = facts.get(line[0])
+        train, test = map(int, line[2:4])
+        same = DIFFERS.get(line[0], (0, train, test))[1:] == (train, test)
+        assert (row.sizes_from == "paper") == same, line[0]
+
+
+def test_versions_of_kaokore_are_those_of_its_own_table():
+    for key, classes in (("kaokore", "incarnation"), ("kaokore_status", "status"),
+                         ("kaokore_gender", "gender")):  # fmt: skip
+        row = facts.get(key)
+        assert facts.own_labels(row) == kaokore.CLASSES[classes]
+        for version in kaokore.facts().versions:
+            at = facts.get(f"{key}@{version.name}")
+            assert {name: part.size for name, part in at.splits.items()} == version.splits
+            assert at.place == f"kaokore-{version.name}"
+            assert at.options == {"question": classes, "version": version.name}
+            assert facts.get(at.key) == at
+    assert facts.get("KaoKore@1.0") is facts.get("kaokore")
+    with pytest.raises(DataError, match=r"no version '2'. There are: 1.0, 1.1, 1.2, 1.3"):
+        facts.get("kaokore@2")
+    assert facts.find("mnist@2") is None
+    with pytest.raises(DataError, match=r"MNIST has no version '2'. There are: none"):
+        facts.get("mnist@2")
 
 
 def test_lists_are_in_the_sets_own_order_where_it_has_one():

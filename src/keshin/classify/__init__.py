@@ -1,7 +1,7 @@
 """Labels and templates to class weights to scores: zero-shot classification (paper, 3.1)."""
 
 from keshin.classify.checks import LabelWarning
-from keshin.classify.classifier import Answer, Classifier, Result, build_classifier
+from keshin.classify.classifier import Answer, Classifier, Head, Result, build_classifier
 from keshin.classify.labels import (
     Labels,
     alias_from_text,
@@ -17,6 +17,7 @@ from keshin.classify.templates import Templates, resolve_templates, templates_fr
 __all__ = [
     "Answer",
     "Classifier",
+    "Head",
     "LabelWarning",
     "Labels",
     "Rejection",

@@ -48,6 +48,17 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
+class Head:
+    """What a classifier learnt from pictures beside its directions: the score of a class is
+    ``softmax(scales * cosine + offsets)`` (``keshin finetune``)."""
+
+    scales: npt.NDArray[np.float32]
+    """(k,), not negative."""
+    offsets: npt.NDArray[np.float32]
+    """(k,)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Classifier:
     """Classes as unit vectors, and the encoder that they belong to.
 
@@ -68,6 +79,8 @@ class Classifier:
     """What to know about these labels before trusting the answers."""
     origin: str = ""
     """The name or folder of the model, by which a saved classifier finds it again."""
+    head: Head | None = None
+    """What was learnt from pictures; None: zero-shot."""
 
     @property
     def classes_(self) -> npt.NDArray[np.str_]:
@@ -86,7 +99,7 @@ class Classifier:
     def predict(self, pictures: Sequence[Picture]) -> npt.NDArray[np.str_]:
         """(n,) labels; the rejection's label where it declines. Raises ``PictureError``."""
         vectors = self._encode(pictures)
-        best = self.classes_[self._cosines(vectors).argmax(axis=1)]
+        best = self.classes_[self._ranked(self._cosines(vectors)).argmax(axis=1)]
         return np.where(self.rejects(vectors), np.str_(self.rejection.label), best)
 
     def predict_proba(self, pictures: Sequence[Picture]) -> FloatArray:
@@ -101,14 +114,15 @@ class Classifier:
         """(n, d) unit vectors of pictures -> (n, k) scores.
 
         ``softmax(scale * cosine)`` over the labels, or ``sigmoid(scale * cosine + bias)`` for each
-        label where the model was trained so.
+        label where the model was trained so. See ``Head`` for what was learnt from pictures.
         """
+        if self.head is not None:
+            return _softmax(self._ranked(self._cosines(vectors)))
         logits = self.encoder.logit_scale * self._cosines(vectors).astype(np.float64)
         if self.encoder.config.score.kind == "sigmoid":
             halves = np.tanh((logits + self.encoder.logit_bias) / 2)  # does not overflow
             return np.asarray((1 + halves) / 2, np.float32)
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
+        return _softmax(logits)
 
     def rejects(self, vectors: FloatArray) -> npt.NDArray[np.bool_]:
         """(n, d) unit vectors of pictures -> (n,) whether "none of these" is the answer."""
@@ -151,9 +165,9 @@ class Classifier:
     def _results(self, good: list[int], vectors: FloatArray, top: int | None) -> Iterator[Result]:
         labels = list(self.names)
         scores, cosines = self.scores(vectors), self._cosines(vectors)
-        rejected = self.rejects(vectors)
+        rejected, ranked = self.rejects(vectors), self._ranked(cosines)
         for row, index in enumerate(good):
-            order = np.argsort(-cosines[row], kind="stable")[:top]
+            order = np.argsort(-ranked[row], kind="stable")[:top]
             answers = tuple(
                 Answer(labels[column], float(scores[row, column]), float(cosines[row, column]))
                 for column in order
@@ -165,8 +179,19 @@ class Classifier:
     def _cosines(self, vectors: FloatArray) -> FloatArray:
         return np.asarray(vectors @ self.weights_.T, np.float32)
 
+    def _ranked(self, cosines: FloatArray) -> npt.NDArray[np.floating]:
+        """(n, k) what the best label has most of."""
+        if self.head is None:
+            return cosines
+        return self.head.scales.astype(np.float64) * cosines + self.head.offsets
+
     def _encode(self, pictures: Sequence[Picture]) -> FloatArray:
         return self.encoder.encode_images(list(_several(pictures)))
+
+
+def _softmax(logits: npt.NDArray[np.floating]) -> FloatArray:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
 
 
 def build_classifier(

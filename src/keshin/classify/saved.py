@@ -16,13 +16,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from keshin.classify.classifier import Classifier
+from keshin.classify.classifier import Classifier, Head
 from keshin.classify.rejection import Rejection
 from keshin.core.writing import whole
 from keshin.encode.encoder import Encoder, FloatArray
 from keshin.errors import LabelError
 
 FORMAT = 1
+LEARNT = 2
+"""The format of files that hold a ``Head``, which older programs must not pass over."""
 KEY = "keshin.classifier"
 
 
@@ -46,6 +48,7 @@ class SavedClassifier:
     facts: SavedFacts
     weights: FloatArray
     background: FloatArray
+    head: Head | None = None
 
     def join(self, encoder: Encoder) -> Classifier:
         """The classifier on its model. Raises ``LabelError`` if it belongs to another."""
@@ -58,6 +61,7 @@ class SavedClassifier:
             background_=self.background,
             rejection=self.facts.rejection,
             origin=self.facts.origin,
+            head=self.head,
         )
 
     def check_fingerprint(self, fingerprint: str, name: str) -> None:
@@ -80,7 +84,7 @@ def write_classifier(classifier: Classifier, path: str | Path) -> None:
             "another one. Export a checkpoint and load that."
         )
     facts = SavedFacts(
-        format=FORMAT,
+        format=FORMAT if classifier.head is None else LEARNT,
         model=encoder.config.name,
         origin=classifier.origin,
         fingerprint=encoder.fingerprint,
@@ -89,6 +93,8 @@ def write_classifier(classifier: Classifier, path: str | Path) -> None:
         rejection=classifier.rejection,
     )
     arrays = {"weights": classifier.weights_, "background": classifier.background_}
+    if classifier.head is not None:
+        arrays |= {"scales": classifier.head.scales, "offsets": classifier.head.offsets}
     data = save(
         {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()},
         metadata={KEY: msgspec.json.encode(facts).decode()},
@@ -111,6 +117,9 @@ def read_classifier(path: str | Path) -> SavedClassifier:
         with safe_open(path, framework="numpy") as file:
             facts = _facts((file.metadata() or {}).get(KEY), path)
             weights, background = _array(file, "weights"), _array(file, "background")
+            head = None
+            if facts.format == LEARNT:
+                head = Head(_array(file, "scales", 1), _array(file, "offsets", 1))
     except (SafetensorError, OSError) as error:
         raise LabelError(
             f"{path} is not a saved classifier, or it is damaged ({error}). Save it again."
@@ -124,9 +133,10 @@ def read_classifier(path: str | Path) -> SavedClassifier:
         or background.shape != (len(facts.rejection.background), weights.shape[1])
         or not _unit_length(weights)
         or not _unit_length(background)
+        or not (head is None or _makes_sense(head, len(labels)))
     ):
         raise LabelError(f"{path} contradicts itself: labels and weights do not match.")
-    return SavedClassifier(path, facts, weights, background)
+    return SavedClassifier(path, facts, weights, background, head)
 
 
 def _facts(text: str | None, path: Path) -> SavedFacts:
@@ -136,20 +146,26 @@ def _facts(text: str | None, path: Path) -> SavedFacts:
         facts = msgspec.json.decode(text, type=SavedFacts)
     except msgspec.MsgspecError as error:
         raise LabelError(f"{path} is not a classifier that keshin wrote ({error}).") from error
-    if facts.format != FORMAT:
+    if facts.format not in (FORMAT, LEARNT):
         raise LabelError(
-            f"{path} has format {facts.format}, this keshin reads {FORMAT}: update keshin or save "
-            "the classifier again."
+            f"{path} has format {facts.format}, this keshin reads {FORMAT} and {LEARNT}: "
+            "update keshin or save the classifier again."
         )
     return facts
 
 
-def _array(file: Any, name: str) -> FloatArray:
+def _array(file: Any, name: str, axes: int = 2) -> FloatArray:
     array = np.asarray(file.get_tensor(name))
-    if array.dtype != np.float32 or array.ndim != 2:
+    if array.dtype != np.float32 or array.ndim != axes:
         raise SafetensorError(f"'{name}' is {array.dtype} with shape {array.shape}")
     return array
 
 
 def _unit_length(vectors: FloatArray) -> bool:
     return bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3))
+
+
+def _makes_sense(head: Head, classes: int) -> bool:
+    fits = head.scales.shape == head.offsets.shape == (classes,)
+    finite = bool(np.isfinite(head.scales).all() and np.isfinite(head.offsets).all())
+    return fits and finite and bool((head.scales >= 0).all())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
+from keshin.cli.options import FILE, FOLDER, NEW_FILE, language_option, model_options
 
 
 @click.command(
@@ -16,7 +16,7 @@ from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
 @click.option(
     "-r", "--report", type=NEW_FILE, help="Write one HTML file with everything; needs no network."
 )
-@click.option("--language", default="en", show_default=True, help="Of the report: en or ja.")
+@language_option("Of the report.")
 @click.option(
     "--figures",
     type=click.Path(file_okay=False, path_type=Path),
@@ -32,6 +32,9 @@ from keshin.cli.options import FILE, FOLDER, NEW_FILE, model_options
 )
 @click.option("--train", metavar="FOLDER|FILE", help="Pictures that probes learn from.")
 @click.option("--list", "listing", is_flag=True, help="List the known data sets: what is here.")
+@click.option(
+    "--long", is_flag=True, help="With --list: sizes and terms too, and who says so, if anybody."
+)
 @click.option("--split", default="test", show_default=True, help="Which part of the data.")
 @click.option("--like", metavar="DATASET", help="Use this data set's classes, prompts and metric.")
 @click.option("--labels-file", type=FILE, help="Class names, one a line, in the classes' order.")
@@ -79,6 +82,7 @@ def evaluate(ctx: click.Context, /, **given: object) -> None:
       keshin eval cifar10 --model openai/ViT-B-32 --format json
       keshin eval test.parquet --like cifar10
       keshin eval --list
+      keshin eval --list --long kaokore
       keshin eval all --probe --figures figures/
     """
     from keshin.cli.evaluating import Asked, run

@@ -18,12 +18,13 @@ from keshin.cli.reports import printable
 from keshin.cli.stages import Stages
 from keshin.errors import DataError, KeshinError
 from keshin.evaluate.evaluation import evaluate, same_question
-from keshin.evaluate.reporting.report import write_page, write_report
+from keshin.evaluate.reporting.report import write_report
 from keshin.evaluate.reporting.tables import as_csv, as_table
 from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import Evaluation, read_evaluation
 from keshin.evaluate.sources import Choices, captioned, open_pictures
 from keshin.facts import prompts
+from keshin.pages.page import write
 
 EVERYTHING = "all"
 
@@ -223,7 +224,7 @@ def _print(found: Sequence[Evaluation], asked: Asked) -> None:
     else:
         text = as_table(found)
     if asked.output is not None:
-        _said(write_page(asked.output, text + "\n"))
+        _said(write(asked.output, text + "\n"))
     else:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
         sys.stdout.flush()

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from keshin.cli.options import FOLDER, NEW_FILE, Command, mode_option, threads_option
+from keshin.cli.options import (
+    FOLDER,
+    LANGUAGES,
+    NEW_FILE,
+    Command,
+    language_option,
+    mode_option,
+    threads_option,
+)
 
 WITHOUT = "none"
 
@@ -47,7 +55,7 @@ def human() -> None:
     Examples:
       keshin human photos/
       keshin human photos/ --shots 0,1,2 --questions 50 --people "Ann, Ben"
-      keshin human report photos.study --html people.html
+      keshin human report photos.study --html people.html --language ja
     """
 
 
@@ -69,6 +77,8 @@ def human() -> None:
               help="0 is any that is free.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="0.0.0.0 lets others in your network in, by a secret address.")  # fmt: skip
+@click.option("--language", "--lang", type=click.Choice(LANGUAGES),
+              help="In which the page begins. Default: the browser's.")  # fmt: skip
 @click.option("--open", "browse", is_flag=True, help="Open the page in the browser.")
 @mode_option("fp32", "Precision of the model.")
 @threads_option
@@ -79,6 +89,7 @@ def start(
     port: int,
     host: str,
     browse: bool,
+    language: str | None,
     mode: str,
     threads: int | None,
     **chosen: Any,
@@ -99,13 +110,14 @@ def start(
 
     wanted = Wanted(source, folder, **chosen)
     run_page(wanted, model=_named(model), mode=mode, threads=threads,
-             host=host, port=port, browse=browse)  # fmt: skip
+             host=host, port=port, browse=browse, language=language)  # fmt: skip
 
 
 @human.command(short_help="Compare the answers of a study with a model's.")
 @click.argument("study", type=FOLDER, metavar="STUDY")
 @_model_option("What people are compared with; 'none' for people alone.")
 @click.option("--html", type=NEW_FILE, metavar="FILE", help="Write a page with all figures, too.")
+@language_option("Of the page.")
 @click.option("-f", "--format", "form", type=click.Choice(["table", "json", "csv"]),
               default="table", show_default=True)  # fmt: skip
 @click.option("--partial", is_flag=True, help="Count people who have not finished a round, too.")
@@ -115,6 +127,7 @@ def report(
     study: Path,
     model: str,
     html: Path | None,
+    language: str,
     form: str,
     partial: bool,
     mode: str,
@@ -134,7 +147,7 @@ def report(
     from keshin.cli.studies import print_report
 
     print_report(study, model=_named(model), mode=mode, threads=threads,
-                 html=html, form=form, partial=partial)  # fmt: skip
+                 html=html, form=form, partial=partial, language=language)  # fmt: skip
 
 
 def _named(model: str) -> str | None:

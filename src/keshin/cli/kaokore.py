@@ -24,7 +24,7 @@ VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of KaoKore. Default: kaokore-VERSION here.",
+    help="Folder of KaoKore. Default: kaokore-VERSION here, else what keshin eval fetched.",
 )
 @click.option(
     "--version",
@@ -41,13 +41,26 @@ VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 @click.option("-m", "--model", default="mini", show_default=True, metavar="NAME|FOLDER")
 @click.option("--finetuned", type=FOLDER, help="Runs of recipes/kaokore: official, fold0, ...")
 @click.option(
-    "--resnet50", type=FILE, help="Weights of a supervised ResNet-50 (safetensors) to compare with."
+    "--resnet50",
+    metavar="FILE|FOLDER|hf:NAME",
+    help="Weights of ImageNet's ResNet-50, to compare with a probe on its features.",
+)
+@click.option(
+    "--resnet50-preprocess",
+    type=click.Choice(["torchvision-v1", "torchvision-v2"]),
+    help="How its pictures were prepared, where nothing beside a file says it.",
 )
 @click.option(
     "--final",
     is_flag=True,
     help="Ask the official test split too. Once, when nothing is left to choose.",
 )
+@click.option(
+    "--earlier",
+    type=FILE,
+    help="JSON of a study that asked the test split before; its numbers are told beside.",
+)
+@click.option("--earlier-note", default="", help="How that study differed, in a few words.")
 @click.option("--report", type=NEW_FILE, help="Write a page with tables, charts and mistakes.")
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
 @click.option("--no-pictures", is_flag=True, help="Leave the faces out of the report.")
@@ -77,7 +90,7 @@ def kaokore(ctx: click.Context, /, **given: Any) -> None:
     """
     from keshin import api
 
-    data: Path = given["data"] or Path(f"kaokore-{given['version']}")
+    data: Path = given["data"] or _folder(given["version"], download=given["download"])
     complete = True
     if given["download"]:
         complete = _download(given["version"], data)
@@ -95,22 +108,37 @@ def kaokore(ctx: click.Context, /, **given: Any) -> None:
         ctx.exit(FAILED)
 
 
+def _folder(version: str, *, download: bool) -> Path:
+    """The version's folder here; or among the known data sets, if it is only there."""
+    from keshin.evaluate.sets.datasets import data_folder
+    from keshin.facts.datasets import get
+
+    here = Path(f"kaokore-{version}")
+    known = data_folder() / get(f"kaokore@{version}").place
+    return known if not download and not here.is_dir() and known.is_dir() else here
+
+
 def _study(api: Any, data: Path, given: dict[str, Any]) -> Study:
+    from keshin.evaluate.kaokore.results import read_earlier
     from keshin.evaluate.kaokore.run import Options, run_study
 
     def load(folder: str | Path) -> Any:
         return api.load(folder, mode=given["mode"], threads=given["threads"]).encoder
 
+    earlier = (
+        () if given["earlier"] is None else read_earlier(given["earlier"], given["earlier_note"])
+    )
     options = Options(
         version=given["version"],
         final=given["final"],
+        earlier=earlier,
         finetuned=given["finetuned"],
         command=shlex.join(["keshin", *sys.argv[1:]]),
         cache=not given["no_cache"],
     )
     features: dict[str, Look] = {}
     if given["resnet50"] is not None:
-        features["resnet50"] = _supervised(given["resnet50"])
+        features["resnet50"] = _supervised(given["resnet50"], given["resnet50_preprocess"])
     return run_study(load(given["model"]), data, options, load=load, features=features, say=_say())
 
 
@@ -137,7 +165,7 @@ def _tell(study: Study, data: Path, given: dict[str, Any]) -> None:
 
 def _download(version: str, data: Path) -> bool:
     """Fetch, and say how it went; whether all came that still exists."""
-    from keshin.evaluate.kaokore.download import download
+    from keshin.evaluate.sets.kaokore.download import download
 
     click.echo(
         f"Fetching KaoKore {version} from the institutions that hold the scrolls into {data}, one "
@@ -166,10 +194,10 @@ def _say() -> Callable[[str], None]:
     return lambda text: click.echo(f"{text} ...", err=True)
 
 
-def _supervised(path: Path) -> Look:
+def _supervised(source: str, preprocess: str | None) -> Look:
     """Features of a supervised ResNet-50 in torchvision's or timm's layout."""
     from keshin.evaluate.features import extract
     from keshin.evaluate.probes.supervised import load_supervised
 
-    network = load_supervised(path)
+    network = load_supervised(source, preprocess=preprocess)
     return lambda faces, rows: extract(network, [faces.path(row) for row in rows]).vectors

@@ -20,9 +20,14 @@ from keshin.facts import datasets as facts
 if TYPE_CHECKING:
     from keshin.evaluate.sets.catalogue import Row
 
+NOT_VERIFIED = "not verified"
 
-def print_datasets(data_dir: Path | None, form: str, only: Sequence[str]) -> None:
-    """A line for each known data set. ``only``: those whose key or title holds one of these."""
+
+def print_datasets(
+    data_dir: Path | None, form: str, only: Sequence[str], *, long: bool = False
+) -> None:
+    """A line for each known data set, or a paragraph with sources and terms. ``only``: those whose
+    key or title holds one of these."""
     rows = [row for row in catalogue(data_dir) if not only or _meant(row, only)]
     if not rows:
         raise DataError(f"No known data set is called {', '.join(only)}. Leave the name out.")
@@ -36,6 +41,8 @@ def print_datasets(data_dir: Path | None, form: str, only: Sequence[str]) -> Non
         plain = [msgspec.to_builtins(row) for row in rows]
         writer.writerow(plain[0])
         writer.writerows([_flat(value) for value in row.values()] for row in plain)
+    elif long:
+        sys.stdout.write("\n\n".join(_paragraph(row) for row in rows) + "\n")
     else:
         print_rows([_shown(row) for row in rows], sys.stdout)
         here = sum(row.state == "here" for row in rows)
@@ -53,9 +60,12 @@ def fetch_datasets(sources: Sequence[str], data_dir: Path | None, splits: Sequen
             continue
         there = [split for split in splits if split in dataset.splits]
         with Stages(dataset.title) as stages:
+            kind = "" if dataset.fetcher else "bytes of "
 
-            def progress(name: str, here: int, size: int, stages: Stages = stages) -> None:
-                stages(f"bytes of {name}", here, size)
+            def progress(
+                name: str, here: int, size: int, stages: Stages = stages, kind: str = kind
+            ) -> None:
+                stages(f"{kind}{name}", here, size)
 
             fetch_dataset(dataset, data_dir, splits=there, progress=progress)
 
@@ -76,6 +86,24 @@ def _shown(row: Row) -> dict[str, Any]:
         "state": row.state,
         "to fetch": _size(row),
     }
+
+
+def _paragraph(row: Row) -> str:
+    """All that is known of a set, and who says it."""
+    sizes = ", ".join(f"{name} {size:,}" for name, size in row.sizes.items())
+    lines = {
+        "question": f"{row.classes} classes, {row.metric}" if row.classes else row.metric,
+        "pictures": f"{sizes} ({row.sizes_by or NOT_VERIFIED})",
+        "licence": f"{row.licence} ({row.licence_by or NOT_VERIFIED})",
+        "source": row.source,
+        "versions": ", ".join(f"{row.key}{facts.AT}{version}" for version in row.versions),
+        "here": f"{', '.join(row.here) or 'nothing'}, in {row.folder}",
+        "to get": f"{row.how} {_size(row)}".strip() if row.how else "",
+        "no hash": ", ".join(row.unchecked),
+        "extra": row.extra or "",
+    }
+    said = [f"  {name:9} {text}" for name, text in lines.items() if text]
+    return "\n".join([f"{row.key}: {row.title}", *said, *(f"  note      {n}" for n in row.notes)])
 
 
 def _size(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 MODES = ("fp32", "int8-safe", "int8", "bf16")
+LANGUAGES = ("en", "ja")
 ENGINES = ("onnx", "openvino", "torch")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -41,6 +42,18 @@ def threads_option(command: Command) -> Command:
     )(command)
 
 
+def language_option(text: str) -> Callable[[Command], Command]:
+    """``--language``: which of a command's words are in it."""
+    return click.option(
+        "--language",
+        "--lang",
+        type=click.Choice(LANGUAGES),
+        default=LANGUAGES[0],
+        show_default=True,
+        help=text,
+    )
+
+
 def model_options(command: Command) -> Command:
     """Which model looks at pictures, and how: ``model``, ``threads``, ``engine``, ``mode``,
     ``fast`` and ``no_cache``. ``model`` is None where none was named.
@@ -63,6 +76,21 @@ def model_options(command: Command) -> Command:
         engine_option,
         threads_option,
         click.option("-m", "--model", metavar="NAME|FOLDER", help="Default: mini."),
+    ):
+        command = option(command)
+    return command
+
+
+def index_options(command: Command) -> Command:
+    """Of commands on the index of a folder: ``index``, ``rebuild`` and ``no_update``."""
+    for option in (
+        click.option("--no-update", is_flag=True, help="Take the index as it is; look at no file."),
+        click.option("--rebuild", is_flag=True, help="Forget the index and make it anew."),
+        click.option(
+            "--index",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="The folder of the index's files. Default: one in the cache folder.",
+        ),
     ):
         command = option(command)
     return command

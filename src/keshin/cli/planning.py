@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12, "p": 1e15}
 
 
-class Amount(click.ParamType):
+class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A positive number with a letter behind it: 400M, 12.8G, 60T."""
 
     name = "number"

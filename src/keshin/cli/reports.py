@@ -249,6 +249,19 @@ def _output_file(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
+def whole_output(output: Path | None) -> Iterator[TextIO]:
+    """Standard output for any text, or a file that gets its name when it is whole."""
+    if output is not None:
+        with _output_file(output) as stream:
+            yield stream
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
+    yield sys.stdout
+    sys.stdout.flush()
+
+
+@contextmanager
 def open_report(form: str, output: Path | None) -> Iterator[Report]:
     """A report on standard output or in a file; ends well whatever happens."""
     if output is not None:

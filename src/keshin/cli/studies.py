@@ -127,6 +127,7 @@ def run_page(
     host: str,
     port: int,
     browse: bool,
+    language: str | None = None,
 ) -> None:
     """Serve a study's page until Ctrl-C."""
     require("starlette", extra="serve")
@@ -156,7 +157,8 @@ def run_page(
 
     with open_answers(folder, study) as answers:
         with suppress(KeyboardInterrupt):  # the usual way to end
-            serve(Page(answers, source, asked).app(), place_for(host, port), ready)
+            page = Page(answers, source, asked, language=language)
+            serve(page.app(), place_for(host, port), ready)
         done = sum(sitting.answered for sitting in answers.sittings)
     click.echo(
         f"\nStopped. {done} answers are in {folder}. Go on with: keshin human {folder}\n"
@@ -174,6 +176,7 @@ def print_report(
     html: Path | None,
     form: str,
     partial: bool,
+    language: str,
 ) -> None:
     """Compare and print; with ``html`` write the page too."""
     study = load_study(folder)
@@ -185,7 +188,7 @@ def print_report(
         from keshin.evaluate.human.page import to_html
 
         with whole(html) as scratch:
-            scratch.write_text(to_html(found), encoding="utf-8")
+            scratch.write_text(to_html(found, language=language), encoding="utf-8")
         click.echo(f"The report is in {html}.", err=True)
     if form == "json":
         click.echo(found.to_json())
@@ -250,7 +253,7 @@ def _print_table(found: Report) -> None:
         if r.correlation is not None:
             c = r.correlation
             facts["difficulty, people and model"] = (
-                f"Spearman {c.value:.2f} [{c.low:.2f}, {c.high:.2f}] over {c.classes} classes"
+                f"Spearman {c.value:.2f} [{c.low:.2f}, {c.high:.2f}] over {c.count} classes"
             )
         print_facts(facts, sys.stdout)
     click.echo("\nEach class, the hardest first")

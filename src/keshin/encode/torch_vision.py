@@ -21,6 +21,7 @@ from keshin.core.config import (
     VisionTransformer,
 )
 from keshin.encode.torch_blocks import SelfAttention, Transformer, mlp
+from keshin.encode.torch_positions import Grid, on_grid
 
 
 class Tower(nn.Module):
@@ -62,7 +63,7 @@ class VisionTransformerTower(Tower):
 
     def __init__(self, facts: VisionTransformer, embed_dim: int) -> None:
         super().__init__()
-        rows, columns = facts.grid
+        self.grid = rows, columns = facts.grid
         width, eps = facts.width, facts.layer_norm_eps
         self.conv1 = nn.Conv2d(3, width, facts.patch_size, facts.patch_size, bias=False)
         self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
@@ -77,8 +78,10 @@ class VisionTransformerTower(Tower):
         self.transformer.initialise()
 
     def probe(self, pictures: Tensor) -> Tensor:
-        x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
-        positions = self.positional_embedding.to(x.dtype)
+        x = self.conv1(pictures)
+        positions = on_grid(self.positional_embedding, self.grid, (x.shape[2], x.shape[3]))
+        positions = positions.to(x.dtype)
+        x = x.flatten(2).transpose(1, 2)  # (B, patches, D)
         first = (self.class_embedding.to(x.dtype) + positions[0]).expand(x.shape[0], 1, -1)
         x = torch.cat([first, self.dropout(x + positions[1:])], dim=1)
         x = self.transformer(self.ln_pre(x))
@@ -110,7 +113,7 @@ class PooledVisionTransformerTower(Tower):
     def __init__(self, facts: PooledVisionTransformer, embed_dim: int) -> None:
         super().__init__()
         del embed_dim  # the fact sheet holds it equal to the width
-        rows, columns = facts.grid
+        self.grid = rows, columns = facts.grid
         width = facts.width
         self.conv1 = nn.Conv2d(3, width, facts.patch_size, facts.patch_size)
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(rows * columns, width))
@@ -121,8 +124,10 @@ class PooledVisionTransformerTower(Tower):
         self.transformer.initialise()
 
     def probe(self, pictures: Tensor) -> Tensor:
-        x = self.conv1(pictures).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = self.transformer(self.dropout(x + self.positional_embedding.to(x.dtype)))
+        x = self.conv1(pictures)
+        positions = on_grid(self.positional_embedding, self.grid, (x.shape[2], x.shape[3]))
+        x = x.flatten(2).transpose(1, 2)  # (B, patches, D)
+        x = self.transformer(self.dropout(x + positions.to(x.dtype)))
         return cast(Tensor, self.attnpool(self.ln_post(x)))
 
 
@@ -161,19 +166,20 @@ class Bottleneck(nn.Module):
 class AttentionPool(nn.Module):
     """Attention pooling with the mean as the query: (B, C, h, w) -> (B, E)."""
 
-    def __init__(self, positions: int, channels: int, heads: int, embed_dim: int) -> None:
+    def __init__(self, grid: Grid, channels: int, heads: int, embed_dim: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.grid, self.heads = grid, heads
         self.positional_embedding = nn.Parameter(
-            torch.randn(positions + 1, channels) * channels**-0.5
+            torch.randn(grid[0] * grid[1] + 1, channels) * channels**-0.5
         )
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
         self.c_proj = nn.Linear(channels, embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        positions = on_grid(self.positional_embedding, self.grid, (x.shape[2], x.shape[3]))
         x = x.flatten(2).transpose(1, 2)  # (B, L, C)
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
-        x = x + self.positional_embedding.to(x.dtype)
+        x = x + positions.to(x.dtype)
         batch, length, channels = x.shape
         head = channels // self.heads
         q = self.q_proj(x[:, :1]).view(batch, 1, self.heads, head).transpose(1, 2)
@@ -206,8 +212,7 @@ class ModifiedResNetTower(Tower):
                 layer.append(Bottleneck(channels, planes, stride))
                 channels = planes * Bottleneck.EXPANSION
             self.add_module(f"layer{stage + 1}", layer)
-        rows, columns = facts.grid
-        self.attnpool = AttentionPool(rows * columns, channels, facts.heads, embed_dim)
+        self.attnpool = AttentionPool(facts.grid, channels, facts.heads, embed_dim)
         self._initialise(channels)
 
     def _initialise(self, channels: int) -> None:

@@ -15,9 +15,9 @@ from keshin.evaluate.sets.datasets import Opened, open_captioned, open_dataset
 from keshin.evaluate.sets.labelled import Labelled
 from keshin.evaluate.sets.readers import read_folder, read_parquet
 from keshin.evaluate.zero_shot import Answers, answer
+from keshin.statistics.figure import Figure
 from keshin.statistics.metrics import (
     METRICS,
-    Measure,
     accuracy,
     balanced_accuracy,
     measure,
@@ -29,8 +29,8 @@ __all__ = [
     "Answers",
     "Captioned",
     "Evaluation",
+    "Figure",
     "Labelled",
-    "Measure",
     "Opened",
     "accuracy",
     "answer",

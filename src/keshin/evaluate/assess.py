@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from keshin.evaluate.reporting import confusion
 from keshin.evaluate.reporting.shown import chosen, name_of_row, show
-from keshin.evaluate.results import ClassScore, PictureAnswers, Score, Shown
+from keshin.evaluate.results import ClassScore, PictureAnswers, Shown
 from keshin.evaluate.sets.labelled import Labelled
 from keshin.evaluate.zero_shot import Answers, log_shares
+from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import wilson
-from keshin.statistics.metrics import METRICS, Measure, measure
+from keshin.statistics.metrics import METRICS, measure
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -62,19 +63,12 @@ def judge(answers: Answers, scale: float) -> Judged:
     return Judged(answers, log_shares(answers.cosines, scale))
 
 
-def score(found: Measure) -> Score:
-    """A measure as it is written."""
-    return Score(found.name, found.value, found.low, found.high, found.chance, found.count)
-
-
-def scores_of(judged: Judged, metric: str) -> tuple[Score, ...]:
+def scores_of(judged: Judged, metric: str) -> tuple[Figure, ...]:
     """The metric of the data set, then what is given beside it."""
     targets, groups = judged.answers.targets, judged.answers.data.groups
     names = (metric, *(() if judged.several else BESIDE.get(metric, ())))
     return tuple(
-        score(measure(name, targets, judged.scores, groups=groups))
-        for name in names
-        if name in METRICS
+        measure(name, targets, judged.scores, groups=groups) for name in names if name in METRICS
     )
 
 

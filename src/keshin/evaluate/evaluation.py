@@ -104,7 +104,7 @@ def _evaluate_labelled(
     if not judged.several:
         found.confusion = tuple(confusion.counts(said.targets, said.predictions))
         found.calibration = trust.calibration(judged, wanted.seed)
-        found.risk = trust.risk(judged)
+        found.risk, found.risk_area = trust.risk(judged)
         found.order = trust.order(judged, wanted.seed)
     _against_single(model, opened, classifier, judged, wanted, found)
     _learnt(model, opened, classifier, judged, wanted, watch, found)

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
-from keshin.evaluate.assess import Judged, score
+from keshin.evaluate.assess import Judged
 from keshin.evaluate.features import Progress, Source, extract
-from keshin.evaluate.results import Difference, ProbeResult, Score
+from keshin.evaluate.results import Difference, ProbeResult
 from keshin.evaluate.sets.labelled import Labelled
+from keshin.statistics.figure import Figure
 from keshin.statistics.metrics import measure
 from keshin.statistics.uncertainty import Comparison, compare
 
@@ -58,7 +59,7 @@ def probe(
         scores, strength, trained = _in_halves(features.vectors, data.take(rows), metric, seed)
         said = (
             "No training split: each half of these pictures was answered by a probe trained on the "
-            "other half; C by the paper's search on a fifth of that half."
+            "other half; C by a sweep over the paper's strengths on a fifth of that half."
         )
     else:
         seen = extract(source, training.data, kind="probe", cache=cache, progress=progress)
@@ -66,12 +67,15 @@ def probe(
             seen.vectors, training.data.targets[seen.rows], features.vectors, data, metric, seed
         )
         trained = len(seen)
-        said = f"Trained on {training.said}; C by the paper's search on a fifth of them."
+        said = (
+            f"Trained on {training.said}; C by a sweep over the paper's strengths on a fifth of "
+            "them."
+        )
     groups = None if data.groups is None else data.groups[rows]
     zero = judged.scores[rows]
     versus = compare(metric, targets, scores, zero, groups=groups)
     return ProbeResult(
-        score=score(measure(metric, targets, scores, groups=groups)),
+        score=measure(metric, targets, scores, groups=groups),
         zero_shot=_zero_shot(metric, targets, zero, groups),
         versus=difference(name, "zero-shot", versus),
         strength=strength,
@@ -88,8 +92,8 @@ def difference(first: str, second: str, found: Comparison) -> Difference:
 
 def _zero_shot(
     metric: str, targets: IntArray, scores: FloatArray, groups: IntArray | None
-) -> Score:
-    return score(measure(metric, targets, scores, groups=groups))
+) -> Figure:
+    return measure(metric, targets, scores, groups=groups)
 
 
 def _in_halves(

@@ -14,28 +14,10 @@ import msgspec
 
 from keshin.core.writing import whole
 from keshin.errors import DataError
+from keshin.statistics.figure import Figure
 
 FORMAT = 1
 """Of the JSON. Raised when a field changes its meaning."""
-
-
-class Score(msgspec.Struct, frozen=True):
-    """A value, its 95 % interval and what chance would give."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Pictures that it rests on."""
-
-    def __str__(self) -> str:
-        low, high = 100 * self.low, 100 * self.high
-        return (
-            f"{self.name} {100 * self.value:.1f} % [{low:.1f}, {high:.1f}], "
-            f"chance {100 * self.chance:.1f} %, {self.count:,} pictures"
-        )
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -149,6 +131,24 @@ class Calibration(msgspec.Struct, frozen=True):
     error_after: float
     """With the temperature fitted on the other half of the pictures."""
     bins_after: tuple[Bin, ...]
+    corrected: float | None = None
+    """The error less what noise adds to it; None in evaluations of earlier versions."""
+    interval: tuple[float, float] | None = None
+    """95 %, of the true error in bins like these. The error itself may lie above it: noise."""
+    corrected_after: float | None = None
+    interval_after: tuple[float, float] | None = None
+
+
+class RiskArea(msgspec.Struct, frozen=True):
+    """AURC: the share of wrong answers, averaged over how many of the surest are answered."""
+
+    value: float
+    low: float
+    high: float
+    best: float
+    """Of scores that put every right answer before every wrong one."""
+    chance: float
+    """Of scores that say nothing: the share of wrong answers."""
 
 
 class RiskPoint(msgspec.Struct, frozen=True):
@@ -159,6 +159,9 @@ class RiskPoint(msgspec.Struct, frozen=True):
     """Share of wrong answers among those answered."""
     threshold: float
     """The least score answered."""
+    low: float | None = None
+    high: float | None = None
+    """95 % interval of the risk; None in evaluations of earlier versions."""
 
 
 class OrderAlarm(msgspec.Struct, frozen=True):
@@ -192,8 +195,8 @@ class Failed(msgspec.Struct, frozen=True):
 class ProbeResult(msgspec.Struct, frozen=True):
     """A linear probe on the features of the same model (paper, appendix A)."""
 
-    score: Score
-    zero_shot: Score
+    score: Figure
+    zero_shot: Figure
     """On the same pictures."""
     versus: Difference
     """Probe minus zero-shot, paired."""
@@ -248,16 +251,17 @@ class Evaluation(msgspec.Struct, kw_only=True):
     model: ModelFacts
     prompts: Prompts
     run: RunFacts
-    scores: tuple[Score, ...]
+    scores: tuple[Figure, ...]
     classes: tuple[ClassScore, ...] = ()
     confusion: tuple[tuple[int, int, int], ...] = ()
     """Those that are not 0: right class, answer, pictures."""
     calibration: Calibration | None = None
     risk: tuple[RiskPoint, ...] = ()
+    risk_area: RiskArea | None = None
     order: OrderAlarm | None = None
     ensembling: Difference | None = None
     """All templates against the single default prompt; None where they are the same."""
-    single: Score | None = None
+    single: Figure | None = None
     """The metric with the single default prompt."""
     probe: ProbeResult | None = None
     baseline: ProbeResult | None = None
@@ -272,7 +276,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     answers: PictureAnswers | None = None
 
     @property
-    def main(self) -> Score:
+    def main(self) -> Figure:
         """The metric of the data set."""
         return self.scores[0]
 

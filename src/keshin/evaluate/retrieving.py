@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from keshin.api import Model
 from keshin.errors import DataError
-from keshin.evaluate.assess import score
 from keshin.evaluate.features import extract
 from keshin.evaluate.provenance import digest, failed, model_facts, run_facts
 from keshin.evaluate.results import DataFacts, Evaluation, Prompts
 from keshin.evaluate.sets.captioned import Captioned
 from keshin.evaluate.sets.datasets import open_captioned
 from keshin.evaluate.sets.labelled import Labelled
-from keshin.evaluate.sources import Choices, Watch, told
+from keshin.evaluate.sources import Choices, Watch, drawn_rows, told
 from keshin.facts.datasets import Dataset
 from keshin.statistics.retrieval import retrieval
 
@@ -39,6 +39,7 @@ def evaluate_retrieval(
         given = os.fspath(source)
         data, dataset = open_captioned(given, wanted.split, data_dir=wanted.data_dir)
     template = _template(wanted)
+    data, limited = captions_limited_to(data, wanted)
     pictures = _without_labels(data)
     found = extract(
         model, pictures, cache=wanted.cache, progress=told(watch, "pictures", len(data))
@@ -63,16 +64,36 @@ def evaluate_retrieval(
             failed=len(found.failures),
             digest=digest(readable),
             largest_class=0.0,
+            limited=limited,
             licence=dataset.licence if dataset else "",
             notes=" ".join(dataset.notes) if dataset else "",
         ),
         model=model_facts(model),
         prompts=Prompts({text: (text,) for text in captions}, (template,), "default"),
         run=run_facts(command="", seed=wanted.seed, seconds=0),
-        scores=tuple(map(score, measures.values())),
+        scores=tuple(measures.values()),
         retrieval=True,
         failures=failed(pictures, found.failures),
     )
+
+
+def captions_limited_to(data: Captioned, wanted: Choices) -> tuple[Captioned, bool]:
+    """At most ``limit`` pictures, drawn at random, with all their captions; whether that left any
+    out. Among fewer others a picture is found more easily, so the report says so."""
+    rows = drawn_rows(len(data), wanted)
+    if rows is None:
+        return data, False
+    place = np.full(len(data), -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    kept = np.flatnonzero(place[data.picture_of] >= 0)
+    part = replace(
+        data,
+        pictures=[data.pictures[row] for row in rows],
+        captions=tuple(data.captions[row] for row in kept),
+        picture_of=place[data.picture_of[kept]],
+        ids=tuple(data.ids[row] for row in rows) if data.ids else (),
+    )
+    return part, True
 
 
 def _template(wanted: Choices) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from keshin.classify import Labels, Templates, make_labels
 from keshin.encode.embedded import Counts
@@ -98,11 +99,16 @@ def _has(opened: Opened, split: str) -> bool:
 
 def limited_to(data: Labelled, wanted: Choices) -> tuple[Labelled, bool]:
     """At most ``limit`` pictures, drawn at random, and whether that left any out."""
-    if not wanted.limit or wanted.limit >= len(data):
-        return data, False
+    rows = drawn_rows(len(data), wanted)
+    return (data, False) if rows is None else (data.take(rows), True)
+
+
+def drawn_rows(count: int, wanted: Choices) -> npt.NDArray[np.int64] | None:
+    """Which of ``count`` pictures are looked at, ascending; None: all."""
+    if not wanted.limit or wanted.limit >= count:
+        return None
     rng = np.random.default_rng(wanted.seed)
-    rows = np.sort(rng.choice(len(data), wanted.limit, replace=False)).astype(np.int64)
-    return data.take(rows), True
+    return np.sort(rng.choice(count, wanted.limit, replace=False)).astype(np.int64)
 
 
 def told(watch: Watch | None, what: str, total: int) -> Progress | None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError
 from keshin.evaluate.assess import Judged
-from keshin.evaluate.results import Bin, Calibration, OrderAlarm, RiskPoint
+from keshin.evaluate.results import Bin, Calibration, OrderAlarm, RiskArea, RiskPoint
 from keshin.statistics.calibration import ece, fit_temperature, reliability, softmax, split
 from keshin.statistics.class_order import check_order
 from keshin.statistics.declining import risk_coverage
@@ -34,7 +34,9 @@ def calibration(judged: Judged, seed: int = 0) -> Calibration | None:
         found = fit_temperature(logits[fitted], targets[fitted]).value
         cooled[asked] = softmax(logits[asked] / found).max(axis=1)
         temperatures.append(found)
-    before, after = ece(judged.confidence, right, seed=seed), ece(cooled, right, seed=seed)
+    groups = judged.answers.data.groups
+    before = ece(judged.confidence, right, seed=seed, groups=groups)
+    after = ece(cooled, right, seed=seed, groups=groups)
     return Calibration(
         error=before.value,
         chance=before.chance,
@@ -43,6 +45,10 @@ def calibration(judged: Judged, seed: int = 0) -> Calibration | None:
         temperature=math.exp(float(np.mean(np.log(temperatures)))),
         error_after=after.value,
         bins_after=_bins(cooled, right),
+        corrected=before.corrected,
+        interval=(before.lowest, before.highest),
+        corrected_after=after.corrected,
+        interval_after=(after.lowest, after.highest),
     )
 
 
@@ -53,14 +59,17 @@ def _bins(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> 
     )
 
 
-def risk(judged: Judged) -> tuple[RiskPoint, ...]:
-    """The curve of answering the surest pictures first, at about ``POINTS`` coverages."""
-    curve = risk_coverage(judged.confidence, judged.right)
+def risk(judged: Judged) -> tuple[tuple[RiskPoint, ...], RiskArea]:
+    """The curve of answering the surest pictures first, at about ``POINTS`` coverages; its area."""
+    curve = risk_coverage(judged.confidence, judged.right, judged.answers.data.groups)
     rows = np.searchsorted(curve.coverage, np.linspace(0, 1, POINTS + 1)[1:] - 1e-9)
-    return tuple(
-        RiskPoint(float(curve.coverage[row]), float(curve.risk[row]), float(curve.thresholds[row]))
+    columns = (curve.coverage, curve.risk, curve.thresholds, curve.low, curve.high)
+    points = tuple(
+        RiskPoint(*(float(column[row]) for column in columns))
         for row in np.unique(rows.clip(max=len(curve.coverage) - 1))
     )
+    area = RiskArea(curve.area, curve.area_low, curve.area_high, curve.best, curve.chance)
+    return points, area
 
 
 def order(judged: Judged, seed: int = 0) -> OrderAlarm:

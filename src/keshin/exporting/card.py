@@ -20,21 +20,12 @@ from keshin.core.checkpoint import Checkpoint
 from keshin.core.config import Config, RobertaText
 from keshin.errors import CheckpointError, DataError
 from keshin.exporting.folders import Written
+from keshin.pages.numbers import interval, percent
+from keshin.statistics.figure import Figure
 
 METRICS, RECIPE = "metrics.jsonl", "recipe.toml"
 UNKNOWN = "unknown"
 LIBRARIES = {"openclip": "open_clip", "transformers": "transformers", "onnx": "onnx"}
-
-
-class Score(msgspec.Struct):
-    """What is read of one score of an evaluation."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
 
 
 class DataFacts(msgspec.Struct):
@@ -58,7 +49,7 @@ class Measured(msgspec.Struct):
 
     data: DataFacts
     model: ModelFacts
-    scores: list[Score]
+    scores: list[Figure]
 
 
 @dataclass(frozen=True)
@@ -287,9 +278,14 @@ def _accuracy(story: Story, original: str | None) -> str:
             title += " (a part)" if each.data.limited else ""
             title += f", {each.model.mode}" if each.model.mode != "fp32" else ""
             for score in each.scores:
-                value, chance = f"{100 * score.value:.1f} %", f"{100 * score.chance:.1f} %"
-                interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
-                row = (_cell(title), _cell(score.name), value, interval, chance, f"{score.count:,}")
+                row = (
+                    _cell(title),
+                    _cell(score.name),
+                    percent(score.value),
+                    interval(score.low, score.high),
+                    percent(score.chance),
+                    f"{score.count:,}",
+                )
                 text += f"| {' | '.join(row)} |\n"
     checks = [r for r in story.records if r.get("event") == "validation"]
     if checks:

@@ -27,7 +27,7 @@ from keshin.core.foreign.write_open_clip import to_open_clip
 from keshin.core.foreign.write_transformers import to_transformers
 from keshin.core.tensors import WRITTEN_TYPES, TensorFile, write_tensors
 from keshin.core.tokenizer import Tokenizer
-from keshin.errors import CheckpointError
+from keshin.errors import CheckpointError, LabelError
 
 Array = npt.NDArray[Any]
 ALWAYS_FULL = ("logit_scale", "logit_bias")
@@ -253,6 +253,11 @@ def _head(checkpoint: Checkpoint, path: Path) -> tuple[tuple[str, ...], Any, dic
 
     saved = read_classifier(path)
     saved.check_fingerprint(checkpoint.fingerprint, checkpoint.config.name)
+    if saved.head is not None:
+        raise LabelError(
+            f"{path} was learnt from pictures (keshin finetune); into ONNX only zero-shot "
+            "classifiers are baked so far. Keep its file beside the model."
+        )
     rule = saved.facts.rejection
     labels = tuple(label for label, _ in saved.facts.names)
     head = Head(

@@ -25,6 +25,8 @@ TABLE = Path(__file__).with_name("datasets.toml")
 IMAGENET = Path(__file__).with_name("imagenet.json")
 EITHER = "|"
 """Between names of which the first that is there counts."""
+AT = "@"
+"""Between the key of a set and a version of it."""
 
 Count = Annotated[int, msgspec.Meta(gt=0)]
 Md5 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
@@ -92,6 +94,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One data set."""
 
     key: str
+    """What it is called; of another version than the row's own, ``KEY@VERSION``."""
     title: str
     metric: Metric
     task: Literal["classification", "retrieval"] = "classification"
@@ -118,9 +121,48 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     extra: str | None = None
     """The extra of keshin that its reader needs."""
     downloads: tuple[Download, ...] = ()
+    fetcher: str | None = None
+    """A key of ``evaluate.sets.fetchers.FETCHERS``, where its pictures come one by one."""
+    about: Count | None = None
+    """Bytes of them all, rounded."""
     by_hand: str | None = None
     """How to get it, where keshin does not fetch it."""
+    folder: str | None = None
+    """Where it lies below the data folder, if several rows ask of the same pictures."""
+    version: str = ""
+    """The published version that ``splits`` describes, which its reader demands."""
+    versions: dict[str, dict[str, Count]] = {}
+    """The other versions: split -> pictures."""
+    sizes_from: str | None = None
+    """Who says how many pictures there are: a key of ``sources()``; none: nobody was asked."""
+    licence_from: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The set's folder, below the data folder; each version has its own."""
+        name = self.folder or self.key.partition(AT)[0]
+        return f"{name}-{self.version}" if self.version else name
+
+    def at(self, version: str) -> Dataset:
+        """The same set in another published version. Raises ``DataError``."""
+        if version == self.version:
+            return self
+        if version not in self.versions:
+            known = ", ".join(sorted({self.version, *self.versions} - {""})) or "none"
+            raise DataError(f"{self.title} has no version '{version}'. There are: {known}.")
+        sizes = self.versions[version]
+        return msgspec.structs.replace(
+            self,
+            key=f"{self.key.partition(AT)[0]}{AT}{version}",
+            version=version,
+            about=None,
+            options={**self.options, "version": version},
+            splits={
+                name: msgspec.structs.replace(part, size=sizes[name])
+                for name, part in self.splits.items()
+            },
+        )
 
     def downloads_of(self, splits: Sequence[str]) -> tuple[Download, ...]:
         """The files that these splits need. Raises ``DataError`` for one that is not there."""
@@ -160,20 +202,31 @@ def paper_datasets() -> tuple[Dataset, ...]:
 
 
 def sources() -> Mapping[str, str]:
-    """Where sizes and hashes come from, by the word in ``Download.origin``."""
+    """Where sizes, hashes and terms come from, by the words in ``Download.origin``,
+    ``Dataset.sizes_from`` and ``Dataset.licence_from``."""
     found: dict[str, str] = _table()["sources"]
     return found
 
 
 def find(key: str) -> Dataset | None:
-    """The set meant by a key or a title, or ``None``. Case and signs do not matter."""
-    return _index().get(plain(key))
+    """The set meant by a key or a title, or ``None``. Case and signs do not matter.
+
+    ``KEY@VERSION`` means a published version of it.
+    """
+    name, _, version = key.partition(AT)
+    found = _index().get(plain(name))
+    if found is None or not version:
+        return found
+    return found.at(version) if version in {found.version, *found.versions} else None
 
 
 def get(key: str) -> Dataset:
     """The same. Raises ``DataError`` that names what is near."""
     found = find(key)
     if found is None:
+        name, _, version = key.partition(AT)
+        if (row := find(name)) is not None:
+            return row.at(version)
         close = difflib.get_close_matches(key.lower(), all_datasets(), n=3)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise DataError(

@@ -112,6 +112,8 @@ class Words(_Struct, frozen=True, kw_only=True):
     name: str
     language: Literal["en", "ja"]
     classes: dict[str, tuple[str, ...]]
+    saw_tags: bool = False
+    """Whether whoever wrote them knew the makers' tags."""
 
 
 class TemplateSet(_Struct, frozen=True, kw_only=True):
@@ -128,6 +130,9 @@ class Prompts(_Struct, frozen=True, kw_only=True):
     note: str
     words: dict[str, tuple[Words, ...]]
     """question -> sets of words; the first of each language is the plain one."""
+    dictionary: dict[str, tuple[Words, ...]]
+    """question -> what a dictionary has for the makers' words, by a rule: nobody chose them."""
+    dictionary_rule: str
     templates: tuple[TemplateSet, ...]
     """The first of each language is the plain one."""
 

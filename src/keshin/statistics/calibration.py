@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError, require
 from keshin.statistics.declining import RiskCoverage, confidences, risk_coverage
+from keshin.statistics.gap_bounds import gap_bounds
 from keshin.statistics.intervals import Interval, wilson
 
 __all__ = [
@@ -63,7 +64,12 @@ class Calibration:
     """ECE: mean over bins of equal numbers of pictures of |share right - mean confidence|. It is
     never 0, even for a perfectly calibrated model: compare it with ``chance``."""
     corrected: float
-    """The value less what noise adds (Kumar et al., 2019, for the absolute error), at least 0."""
+    """The value less what noise adds (Kumar et al., 2019, for the absolute error), at least 0 and
+    within the interval."""
+    lowest: float
+    highest: float
+    """95 % interval of the true error in bins like these (``gap_bounds``). The value itself may lie
+    above it: that is the noise in it."""
     chance: float
     """Mean ECE of a perfectly calibrated model with these confidences and as many pictures."""
     high: float
@@ -116,11 +122,18 @@ def reliability(confidence: FloatArray, right: BoolArray, bins: int = BINS) -> l
     return found
 
 
-def ece(confidence: FloatArray, right: BoolArray, bins: int = BINS, seed: int = 0) -> Calibration:
+def ece(
+    confidence: FloatArray,
+    right: BoolArray,
+    bins: int = BINS,
+    seed: int = 0,
+    groups: IntArray | None = None,
+) -> Calibration:
     """Expected calibration error with bins of equal numbers, and what chance would make of it.
 
-    ``confidence`` (n,) between 0 and 1, ``right`` (n,). The chance level draws right and wrong
-    answers from the confidences themselves (Bröcker and Smith, 2007). Raises ``DataError``.
+    ``confidence`` (n,) between 0 and 1, ``right`` (n,); ``groups`` (n,) of pictures that come
+    together, which widen the interval. The chance level draws right and wrong answers from the
+    confidences themselves (Bröcker and Smith, 2007). Raises ``DataError``.
     """
     confidence, right = _checked(confidence, right)
     order, ends = _cuts(confidence, bins)
@@ -131,9 +144,10 @@ def ece(confidence: FloatArray, right: BoolArray, bins: int = BINS, seed: int = 
     expected = np.bincount(label, ranked)
     gap = (np.bincount(label, hit) - expected) / sizes
     value = float(np.abs(gap) @ sizes) / count
-    share = (np.bincount(label, hit) + 1) / (sizes + 2)
-    noise = rng.normal(gap, np.sqrt(share * (1 - share) / sizes), (REPEATS, len(ends)))
-    expected_noisy = float((np.abs(noise) @ sizes).mean()) / count
+    together = None if groups is None else np.asarray(groups)[order]
+    noise = _noise(hit, ranked, gap, label, together, rng)
+    expected_noisy = float((np.abs(gap + noise) @ sizes).mean()) / count
+    low, high = gap_bounds(gap, sizes / count, noise)
     null = np.empty(REPEATS)
     step = max(1, 4_000_000 // count)
     starts = np.r_[0, ends[:-1]]
@@ -144,13 +158,45 @@ def ece(confidence: FloatArray, right: BoolArray, bins: int = BINS, seed: int = 
         null[start : start + number] = np.abs(sums - expected).sum(axis=1) / count
     return Calibration(
         value,
-        max(0.0, 2 * value - expected_noisy),
+        min(max(low, 2 * value - expected_noisy), high),
+        low,
+        high,
         float(null.mean()),
         float(np.percentile(null, 95)),
         float((np.sum(null >= value) + 1) / (REPEATS + 1)),
         len(ends),
         count,
     )
+
+
+def _noise(
+    hit: FloatArray,
+    confidence: FloatArray,
+    gap: FloatArray,
+    label: IntArray,
+    groups: IntArray | None,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """(REPEATS, b) draws of what the gaps of the bins vary by.
+
+    ``hit`` (n,) 1 where the answer is right, else 0; ``label`` (n,) the bin of each. A bin in which
+    all are right still varies: its share is taken as if it held one picture more of each kind.
+    """
+    sizes = np.bincount(label)
+    rest = hit - confidence - gap[label]
+    within = np.bincount(label, rest**2) / np.maximum(sizes - 3, 1)  # Student's variance
+    share = (np.bincount(label, hit) + 1) / (sizes + 2)
+    variance = np.maximum(within, share * (1 - share)) / sizes
+    drawn = np.zeros((REPEATS, len(sizes)))
+    if groups is not None and len(np.unique(groups)) > 1:
+        _, index = np.unique(groups, return_inverse=True)
+        number = int(index.max()) + 1
+        sums = np.zeros((number, len(sizes)))
+        np.add.at(sums, (index, label), rest / sizes[label])
+        sums *= math.sqrt(number / (number - 1))
+        drawn = rng.normal(size=(REPEATS, number)) @ sums
+        variance = np.maximum(variance - np.square(sums).sum(axis=0), 0)
+    return np.asarray(drawn + rng.normal(size=drawn.shape) * np.sqrt(variance))
 
 
 def fit_temperature(logits: FloatArray, targets: IntArray) -> Temperature:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
+from keshin.statistics.figure import Figure
 from keshin.statistics.influence import (
     Study,
     accuracy_study,
@@ -36,29 +37,6 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A value between 0 and 1, its 95 % interval and what chance would give."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Pictures that it rests on."""
-    method: str = ""
-    """How the interval was made, in words."""
-    notes: tuple[str, ...] = ()
-    """Sentences that a reader must know: absent or small classes, tied scores."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name} {100 * self.value:.1f} % "
-            f"[{100 * self.low:.1f}, {100 * self.high:.1f}], chance {100 * self.chance:.1f} %"
-        )
-
-
 def as_columns(scores: FloatArray) -> FloatArray:
     """Scores (n, k); those of a question of two classes may be (n,), higher for class 1."""
     scores = np.asarray(scores)
@@ -77,7 +55,7 @@ class Metric:
 
 def measure(
     metric: str, targets: IntArray, scores: FloatArray, *, groups: IntArray | None = None
-) -> Measure:
+) -> Figure:
     """The value of a metric with its 95 % interval and the level of chance.
 
     ``targets`` (n,) are class indices, or (n, k) of 1, 0 and -1 (not counted) for the metrics of
@@ -88,7 +66,7 @@ def measure(
     return measured(metric, study(metric, targets, scores), groups)
 
 
-def measured(name: str, found: Study, groups: IntArray | None = None) -> Measure:
+def measured(name: str, found: Study, groups: IntArray | None = None) -> Figure:
     """A study with its interval. Raises ``DataError``."""
     variance, degrees, perfect, method = found.variance, found.degrees, found.perfect, found.method
     count = len(found.influence)
@@ -107,7 +85,16 @@ def measured(name: str, found: Study, groups: IntArray | None = None) -> Measure
         low, high = logit_bounds(found.value, variance, degrees)
     else:
         low, high = effective_bounds(found.value, variance, perfect, degrees, found.misses)
-    return Measure(name, found.value, low, high, found.chance, count, method, found.notes)
+    return Figure(
+        name=name,
+        value=found.value,
+        low=low,
+        high=high,
+        chance=found.chance,
+        count=count,
+        method=method,
+        notes=found.notes,
+    )
 
 
 def study(metric: str, targets: IntArray, scores: FloatArray) -> Study:
@@ -156,7 +143,7 @@ METRICS: Mapping[str, Metric] = {
 
 def accuracy(
     targets: IntArray, predictions: IntArray, classes: int, *, groups: IntArray | None = None
-) -> Measure:
+) -> Figure:
     """Share of right answers, with Wilson's interval. Chance is 1 / classes.
 
     A prediction that is no class (-1, "I don't know") is wrong. Raises ``DataError``.
@@ -167,7 +154,7 @@ def accuracy(
 
 def balanced_accuracy(
     targets: IntArray, predictions: IntArray, classes: int, *, groups: IntArray | None = None
-) -> Measure:
+) -> Figure:
     """Mean of the classes' recalls. Chance is 1 / classes.
 
     A prediction that is no class (-1, "I don't know") is wrong. Raises ``DataError``.
@@ -179,7 +166,7 @@ def balanced_accuracy(
 
 def ranking(
     targets: IntArray, scores: FloatArray, *, groups: IntArray | None = None
-) -> tuple[Measure, Measure]:
+) -> tuple[Figure, Figure]:
     """Area under the ROC curve and average precision of a two-class question.
 
     ``targets`` (n,) are 0 or 1, ``scores`` (n,) higher for 1. Raises ``DataError``.

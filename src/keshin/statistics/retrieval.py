@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import DataError
+from keshin.statistics.figure import Figure
 from keshin.statistics.influence import mean_study
-from keshin.statistics.metrics import Measure, measured
+from keshin.statistics.metrics import measured
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -21,7 +22,7 @@ CELLS = 8_000_000
 
 def retrieval(
     pictures: FloatArray, texts: FloatArray, owners: IntArray, *, at: Sequence[int] = AT
-) -> dict[str, Measure]:
+) -> dict[str, Figure]:
     """Recalls by name: "image to text recall@1", ..., "text to image recall@10".
 
     ``pictures`` (n, d) and ``texts`` (m, d) are unit vectors, ``owners`` (m,) says which picture a
@@ -32,7 +33,7 @@ def retrieval(
     owners = np.asarray(owners)
     sizes = _checked(pictures, texts, owners)
     n, m = len(pictures), len(texts)
-    found: dict[str, Measure] = {}
+    found: dict[str, Figure] = {}
     by_image = _captions_ahead(pictures, texts, owners)
     by_text = _pictures_ahead(pictures, texts, owners)
     several = bool((sizes > 1).any()) and n > 1
@@ -47,7 +48,7 @@ def retrieval(
 
 def _recall(
     name: str, ahead: IntArray, k: int, chance: float, groups: IntArray | None = None
-) -> Measure:
+) -> Figure:
     return measured(name, mean_study((ahead < k).astype(float), chance), groups)
 
 

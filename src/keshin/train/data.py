@@ -7,6 +7,7 @@ workers changes nothing, and a run that goes on from step n sees what it would h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,10 +19,11 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from keshin.core.pictures import open_picture, to_rgb
+from keshin.core.pictures import fitted, open_picture, to_rgb
 from keshin.core.scripts import in_japanese_script
 from keshin.errors import DataError, PictureError
 from keshin.train.distributed import ALONE, World
+from keshin.train.features import Features, Vector, key_of
 from keshin.train.matching import Identities, identity
 from keshin.train.order import Extent, Order, Place, even_pieces
 from keshin.train.pairs import Pair, Pairs, open_source
@@ -41,7 +43,23 @@ class Item:
     listed: tuple[int, ...]
     """Those of all captions of the pair."""
     teacher: npt.NDArray[np.float16] | None
+    place: Place
     error: str | None = None
+    key: bytes = b""
+    """Of the picture, where features are kept; its ``pixels`` are there only if they are not."""
+    vector: Vector | None = None
+    """The kept features."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of the features of B pictures; a batch's ``pixels`` are those of the rest."""
+
+    keys: list[bytes]
+    vectors: Vector
+    """(B, E)."""
+    missing: list[int]
+    """The rows that are not kept yet, in the order of the pixels."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,10 @@ class Batch:
     """(K, classes) logits of the pictures that have a teacher."""
     taught: Tensor
     """(K,) rows of those pictures."""
+    places: npt.NDArray[np.int64]
+    """(B, 4) where each comes from: see ``order.Place``."""
     bad: list[str]
+    kept: Kept | None = None
 
 
 def epoch_length(sizes: Sequence[tuple[int, float]]) -> int:
@@ -93,6 +114,9 @@ class Pool(Dataset[Item]):
         self.augment = recipe.augment
         self.listed = recipe.loss.positives == "listed"
         self.size = recipe.model.preprocess.size
+        self.facts = recipe.model.preprocess
+        self.kept: Features | None = None
+        """The features of a locked image tower, which take the place of pictures."""
 
     @property
     def sizes(self) -> list[tuple[int, float]]:
@@ -106,6 +130,12 @@ class Pool(Dataset[Item]):
             Extent(getattr(pairs, "pieces", even_pieces(len(pairs))), source.repeat)
             for source, pairs in self.parts
         ]
+
+    def at(self, size: tuple[int, int]) -> Pool:
+        """The same with pictures of another size."""
+        other = copy(self)
+        other.size = size
+        return other
 
     def captions(self) -> Iterator[str]:
         """Every caption of every source, bare and in each of its templates once."""
@@ -122,13 +152,28 @@ class Pool(Dataset[Item]):
             pair = pairs[row]
             if not pair.captions:
                 raise DataError("it has no caption")
-            pixels = augmented(pair.picture, self.size, self.augment, rng)
+            key, vector, pixels = b"", None, None
+            if self.kept is None:
+                pixels = augmented(pair.picture, self.size, self.augment, rng)
+            else:
+                key = key_of(pair.picture)
+                vector = self.kept.get(key)
+                if vector is None:
+                    pixels = fitted(pair.picture, self.facts).transpose(2, 0, 1)
+                pass_over(self.augment, rng)
         except (PictureError, DataError, OSError) as error:
-            return Item(None, "", 0, (), None, f"{pairs.name(row)}: {error}")
+            return Item(None, "", 0, (), None, place, f"{pairs.name(row)}: {error}")
         drawn = draw_caption(pair, rng)
         text = fill_template(drawn, source, rng)
         listed = tuple(map(identity, pair.captions)) if self.listed else ()
-        return Item(pixels, text, identity(drawn), listed, pair.teacher)
+        return Item(
+            pixels, text, identity(drawn), listed, pair.teacher, place, key=key, vector=vector
+        )
+
+    def name(self, place: Sequence[int]) -> str:
+        """Where the pair at a place comes from, for people."""
+        _, number, row, _ = map(int, place)
+        return self.parts[number][1].name(row)
 
 
 def draw_caption(pair: Pair, rng: np.random.Generator) -> str:
@@ -173,6 +218,14 @@ def augmented(
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
+def pass_over(augment: AugmentPart, rng: np.random.Generator) -> None:
+    """Draw what ``augmented`` draws, so that the captions are the same without it."""
+    _crop((1, 1), augment, rng)
+    if rng.random() < augment.blur:
+        rng.uniform(1 / 3, 1)
+    rng.random(5 if augment.colour else 2)
+
+
 def _crop(size: tuple[int, int], augment: AugmentPart, rng: np.random.Generator) -> Box:
     """A random box of the recipe's area and stretch; the paper's is the largest square."""
     width, height = size
@@ -183,13 +236,16 @@ def _crop(size: tuple[int, int], augment: AugmentPart, rng: np.random.Generator)
     return left, top, left + w, top + h
 
 
-def collate(items: Sequence[Item], size: tuple[int, int]) -> Batch:
-    """Items to a batch; those without pixels are left out and named."""
+def collate(items: Sequence[Item], size: tuple[int, int], width: int = 0) -> Batch:
+    """Items to a batch; those that could not be used are left out and named.
+
+    ``width``: of kept features, where there are any.
+    """
     good = [item for item in items if item.error is None]
-    pixels = np.empty((len(good), 3, *size), np.uint8)
-    for row, item in enumerate(good):
-        if item.pixels is not None:
-            pixels[row] = item.pixels
+    seen = [item.pixels for item in good if item.pixels is not None]
+    pixels = np.empty((len(seen), 3, *size), np.uint8)
+    for row, some in enumerate(seen):
+        pixels[row] = some
     rows = [row for row, item in enumerate(good) if item.teacher is not None]
     teacher = np.array([good[row].teacher for row in rows]) if rows else None
     return Batch(
@@ -199,8 +255,19 @@ def collate(items: Sequence[Item], size: tuple[int, int]) -> Batch:
         listed=[np.array(item.listed, np.int64) for item in good],
         teacher=None if teacher is None else torch.from_numpy(teacher),
         taught=torch.tensor(rows, dtype=torch.long),
+        places=np.array([item.place for item in good], np.int64).reshape(-1, 4),
         bad=[item.error for item in items if item.error is not None],
+        kept=_kept(good, width) if width else None,
     )
+
+
+def _kept(items: Sequence[Item], width: int) -> Kept:
+    vectors = np.zeros((len(items), width), np.float32)
+    for row, item in enumerate(items):
+        if item.vector is not None:
+            vectors[row] = item.vector
+    missing = [row for row, item in enumerate(items) if item.vector is None]
+    return Kept([item.key for item in items], vectors, missing)
 
 
 def batches(
@@ -216,10 +283,11 @@ def batches(
         lanes=data.lanes,
     )
     stream = Stream(order, start, stop, world)
+    width = 0 if pool.kept is None else pool.kept.width
     return DataLoader(
         pool,
         batch_sampler=stream,
         num_workers=data.workers,
-        collate_fn=partial(collate, size=pool.size),
+        collate_fn=partial(collate, size=pool.size, width=width),
         prefetch_factor=4 if data.workers else None,
     )

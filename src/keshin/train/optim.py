@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from keshin.train.layer_rates import parameter_groups
 from keshin.train.recipe import OptimPart
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: OptimPart) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, recipe: OptimPart) -> torch.optim.AdamW:
     """AdamW with decoupled weight decay on weights only (paper, section 2.5).
 
-    Gains, biases and the logit scale are vectors or scalars: they are not decayed.
+    See ``layer_rates`` for its groups.
     """
-    parameters = list(parameters)
-    decayed = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
     return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
+        parameter_groups(model, recipe),
         lr=recipe.learning_rate,
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.eps,

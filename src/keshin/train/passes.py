@@ -52,9 +52,12 @@ class Towers(nn.Module):
         a processor (decisions.md)."""
 
     def forward(self, pixels: Tensor, groups: Sequence[Group]) -> Features:
-        """(b, 3, h, w) pictures and groups of texts, whose features come in the groups' order."""
+        """(b, 3, h, w) pictures and groups of texts, whose features come in the groups' order.
+
+        (b, E) are features of pictures already (see ``features``).
+        """
         model = self.model
-        pictures = model.image_features(pixels)
+        pictures = pixels if pixels.ndim == 2 else model.image_features(pixels)
         with sdpa_kernel(SDPBackend.MATH) if self.plain else nullcontext():
             texts = [model.text_features(ids, ends) for ids, ends in groups]
         features = {
@@ -146,7 +149,8 @@ class Passes:
                         grad = grad[places[name]]
                     elif number != order[0]:
                         grad = torch.zeros_like(grad)  # scale and bias: once
-                    pairs.append((output, grad * self.world.size))  # since they are averaged
+                    if output.requires_grad:  # not that of a locked tower
+                        pairs.append((output, grad * self.world.size))  # since they are averaged
                 torch.autograd.backward([p[0] for p in pairs], [p[1] for p in pairs])
             self._kept = {}
         self._share_scalars()
@@ -214,3 +218,14 @@ def text_groups(
             )
         )
     return made, torch.from_numpy(np.argsort(order)).to(device)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """bfloat16 where the recipe asks for it, or where the device computes it natively."""
+    if precision == "auto":
+        native = {
+            "cuda": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        }.get(device.type, False)
+        precision = "bf16" if native else "fp32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -42,6 +42,7 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         pixels.shape, device=pixels.device, memory_format=torch.channels_last, dtype=torch.float32
     )
     step = 1 if pixels.device.type == "cpu" else max(1, len(pixels))
-    for some, place in zip(pixels.split(step), whole.split(step), strict=True):
-        place.copy_(some.float().div_(255).sub_(mean).div_(std))
+    for start in range(0, len(pixels), step):
+        some = pixels[start : start + step].float()
+        whole[start : start + step] = some.div_(255).sub_(mean).div_(std)
     return whole

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from keshin.core.config import Facts, Positive, PreprocessFacts, ScoreFacts, TextFacts, VisionFacts
+from keshin.core.towers import Size
 from keshin.errors import RecipeError
+from keshin.train.methods import Count, FinishPart, LockPart, check_finish, check_lock
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ModelPart(Facts, frozen=True):
@@ -29,6 +30,9 @@ class ModelPart(Facts, frozen=True):
     score: ScoreFacts = ScoreFacts(kind="softmax")
     init: str | None = None
     """Folder of a checkpoint with these towers to start from, with its tokenizer."""
+    init_towers: Literal["both", "image", "text"] = "both"
+    """What is taken from there. ``image``: its image tower, the rest is new, with a tokenizer as
+    [tokenizer] says; ``text``: its text tower and tokenizer."""
 
 
 class TokenizerPart(Facts, frozen=True):
@@ -88,7 +92,10 @@ class AugmentPart(Facts, frozen=True):
     """Brightness, contrast and saturation change by up to this share."""
     grey: Share = 0.0
     patch_dropout: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
-    """Share of a picture's patches that a ViT does not see (FLIP); finish a run without."""
+    """Share of a picture's patches that a ViT does not see (FLIP, Li et al. 2023)."""
+    image_size: Size | None = None
+    """(height, width) of the pictures while learning, smaller than the model's own (CLIPA, Li et
+    al. 2023; RECLIP, Li et al. 2023); [finish] then shows them at the model's own size."""
 
 
 class LossPart(Facts, frozen=True):
@@ -136,8 +143,28 @@ class OptimPart(Facts, frozen=True):
     eps: float = 1e-6
     max_grad_norm: NonNegative = 0.0
     """0: gradients are not clipped."""
+    layer_decay: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    """A layer's learning rate is this times that of the layer above it; 1: all alike. For training
+    trained weights further (0.65 to 0.85). A layer is a block, or a stage of a ResNet."""
     average: Share = 0.0
     """Decay of the moving average of the weights; 0: none. The average is what is exported."""
+
+
+class GuardPart(Facts, frozen=True):
+    """What is done about steps that would do harm. A healthy run is the same with and without."""
+
+    spike: NonNegative = 10.0
+    """A step is left out if its gradient norm is over so many times the largest of the steps
+    before, or its loss over so many usual deviations (at least 2 % of ln(batch)) above theirs; 0:
+    only if either is not finite."""
+    window: Positive = 128
+    """Steps that say what is usual; a quarter of them must be known."""
+    patience: Positive = 3
+    """So many steps left out within a window, and the weights of a checkpoint are put back. The run
+    goes on with the next batch: those since the checkpoint are skipped."""
+    attempts: Count = 2
+    """How often the weights are put back before a quiet window is seen: first those of the last
+    checkpoint, then those of the one before. After that the run ends; 0: it ends at once."""
 
 
 class RunPart(Facts, frozen=True):
@@ -159,6 +186,8 @@ class RunPart(Facts, frozen=True):
     that one device cannot hold."""
     recompute: bool = False
     """Recompute the blocks of the Transformers in the backward pass, to save memory."""
+    tensorboard: bool = False
+    """Write what is logged for TensorBoard too, into the folder of the run."""
 
 
 class Validation(Facts, frozen=True):
@@ -174,6 +203,21 @@ class Validation(Facts, frozen=True):
     limit: Count = 0
 
 
+class SamplesPart(Facts, frozen=True):
+    """Pairs that are not trained on, to watch what a model finds: at each validation the captions
+    nearest to each picture and the pictures nearest to each caption, as ``samples.html``."""
+
+    path: str
+    """A table or folder of pairs, as in ``[[data.sources]]``; never test data."""
+    image: str = "image"
+    captions: tuple[str, ...] = ("captions",)
+    pairs: Positive = 200
+    """Pairs that are searched, drawn evenly; the first caption of each."""
+    shown: Positive = 8
+    """Pictures and captions that are shown with what they find."""
+    top: Positive = 5
+
+
 class Recipe(Facts, frozen=True):
     """A whole run."""
 
@@ -183,10 +227,14 @@ class Recipe(Facts, frozen=True):
     optim: OptimPart
     tokenizer: TokenizerPart = TokenizerPart()
     augment: AugmentPart = AugmentPart()
+    finish: FinishPart | None = None
+    lock: LockPart = LockPart()
     loss: LossPart = LossPart()
     distill: DistillPart | None = None
+    guard: GuardPart = GuardPart()
     run: RunPart = RunPart()
     validate: tuple[Validation, ...] = ()
+    samples: SamplesPart | None = None
     licence: str = "unknown"
     source: str = "unknown"
 
@@ -197,10 +245,17 @@ class Recipe(Facts, frozen=True):
             raise ValueError("data.sources is empty: name at least one place with pairs")
         if self.model.preprocess.size != self.model.vision.image_size:
             raise ValueError("model.preprocess.size and model.vision.image_size differ")
+        check_finish(self)
+        check_lock(self)
         if self.distill is not None:
             _check_templates(self.distill.templates + self.distill.templates_ja)
             if not any(source.teacher for source in self.data.sources):
                 raise ValueError("[distill] needs a source with a 'teacher' column")
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the features of each picture are computed once."""
+        return self.lock.image and self.lock.cache and not self.lock.unlocked
 
 
 def _check_templates(templates: tuple[str, ...]) -> None:
@@ -246,8 +301,22 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     distill = recipe.distill
     if distill is not None:
         distill = replace(distill, concepts=str(base / distill.concepts))
+    lock = recipe.lock
+    if lock.features is not None:
+        lock = replace(lock, features=str(base / lock.features))
     model = recipe.model
     if model.init is not None:
         model = replace(model, init=str(base / model.init))
     data = replace(recipe.data, sources=sources)
-    return replace(recipe, model=model, data=data, validate=checks, distill=distill)
+    samples = recipe.samples
+    if samples is not None:
+        samples = replace(samples, path=str(base / samples.path))
+    return replace(
+        recipe,
+        model=model,
+        data=data,
+        validate=checks,
+        samples=samples,
+        distill=distill,
+        lock=lock,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,12 @@ from keshin.encode.torch_towers import TorchTowers, best_device, load_model, to_
 from keshin.errors import RecipeError
 from keshin.train.data import Pool, epoch_length
 from keshin.train.distributed import ALONE, World
+from keshin.train.features import Features, folder_of
+from keshin.train.layer_rates import IMAGE, TEXT, tower_of
+from keshin.train.lock import lock
 from keshin.train.optim import WeightAverage, make_optimizer
-from keshin.train.passes import Towers, shared
+from keshin.train.passes import Towers, autocast, shared
+from keshin.train.phases import begin_small
 from keshin.train.recipe import Recipe
 from keshin.train.sharding import whole
 from keshin.train.state import State
@@ -46,6 +50,14 @@ class Run:
     towers: nn.Module
     """The trained parameters as ``passes.Towers``, wrapped where several processes share them."""
     world: World = ALONE
+    held: list[nn.Module] = field(default_factory=list)
+    """What stays in evaluation mode while the rest learns; see ``lock``."""
+
+    def learn(self) -> None:
+        """Put the model into training mode, but for what is locked."""
+        self.state.model.train()
+        for module in self.held:
+            module.eval()
 
     @property
     def steps(self) -> int:
@@ -71,7 +83,8 @@ def open_recipe(recipe: Recipe) -> Opened:
     pool = Pool(recipe)
     text = recipe.model.text
     start = load_checkpoint(Path(recipe.model.init)) if recipe.model.init else None
-    tokenizer = start.tokenizer() if start else _tokenizer(recipe, pool)
+    taken = recipe.model.init_towers
+    tokenizer = start.tokenizer() if start and taken != IMAGE else _tokenizer(recipe, pool)
     config = Config(
         format=FORMAT,
         name=recipe.name,
@@ -99,11 +112,15 @@ def prepare(
     device = device_of(recipe)
     if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local)
-    model = CLIP(config) if start is None else _started(config, start)
+    taken = recipe.model.init_towers
+    model = CLIP(config) if start is None else _started(config, start, taken)
+    if start is None or taken == TEXT:
+        begin_small(model, recipe)
     # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.
     order = torch.contiguous_format if recipe.run.shard else torch.channels_last
     model = model.to(device, memory_format=order)  # type: ignore[call-overload]
     set_up(model, recipe)
+    held = lock(model, recipe.lock)
     concepts = Concepts(recipe.distill) if recipe.distill else None
     head = None
     if concepts is not None and concepts.recipe.head:
@@ -111,8 +128,14 @@ def prepare(
     both = Towers(model, head, plain=plain_attention(recipe, device))
     towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
     average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
-    state = State(model, make_optimizer(both.parameters(), recipe.optim), average, head)
-    return Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
+    state = State(model, make_optimizer(both, recipe.optim), average, head)
+    run = Run(recipe, output, pool, tokenizer, config, concepts, device, state, towers, world)
+    run.held = held
+    if recipe.keeps_features:
+        half = autocast(recipe.run.precision, device)
+        precision = str(half.fast_dtype) if half._enabled else "float32"
+        pool.kept = Features(folder_of(recipe, model, precision), config.embed_dim)
+    return run
 
 
 def set_up(model: CLIP, recipe: Recipe) -> None:
@@ -147,25 +170,33 @@ def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:
     return Tokenizer.train([*pool.captions(), *extra], text.vocab_size, text.context_length)
 
 
-def _started(config: Config, start: Checkpoint) -> CLIP:
-    """The model of a checkpoint that has the recipe's towers, but perhaps another picture size."""
-    wanted, found = (
-        (c.embed_dim, c.text, replace(c.vision, image_size=config.vision.image_size))
-        for c in (config, start.config)
-    )
-    if wanted != found:
-        raise RecipeError(
-            f"{start.directory} holds other towers than the recipe's [model]. Copy vision, text "
-            "and embed_dim from its keshin.json (image_size may differ), or leave out model.init."
-        )
-    if config.vision.image_size == start.config.vision.image_size:
-        return load_model(start)
+def _started(config: Config, start: Checkpoint, taken: str) -> CLIP:
+    """A model with what it takes of a checkpoint, which may be for another picture size.
+
+    ``taken``: see ``ModelPart.init_towers``.
+    """
+    size = config.vision.image_size
+    for name, tower, wanted, found in (
+        ("embed_dim", taken, config.embed_dim, start.config.embed_dim),
+        ("vision", IMAGE, config.vision, replace(start.config.vision, image_size=size)),
+        ("text", TEXT, config.text, start.config.text),
+    ):
+        if wanted != found and taken in ("both", tower):
+            raise RecipeError(
+                f"{start.directory} holds other towers than the recipe's [model]: {name} differs. "
+                f"Copy {name} from its keshin.json (image_size may differ), or leave out "
+                "model.init."
+            )
     model = CLIP(config)
     state = load_model(start).state_dict()
-    for name, value in model.state_dict().items():
-        if name.endswith(PICTURE_POSITIONS) and name in state:
-            state[name] = _resized(state[name], value, config.vision.grid, str(start.directory))
-    model.load_state_dict(state)
+    own = model.state_dict()
+    for name in own.keys() & state.keys():
+        if taken in ("both", tower_of(name)):
+            value = state[name]
+            if name.endswith(PICTURE_POSITIONS):
+                value = _resized(value, own[name], config.vision.grid, str(start.directory))
+            own[name] = value
+    model.load_state_dict(own)
     return model.eval()
 
 

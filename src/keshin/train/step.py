@@ -10,52 +10,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keshin.errors import DataError, TrainingError
-from keshin.train.data import Batch, epoch_length
-from keshin.train.log import skipped
+from keshin.errors import DataError
+from keshin.train.data import Batch, Kept, epoch_length
+from keshin.train.log import Record, skipped
 from keshin.train.loss import contrastive, distillation, sigmoid
 from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
-from keshin.train.passes import Features, Part, Passes, split, text_groups
+from keshin.train.passes import Features, Part, Passes, autocast, split, text_groups
 from keshin.train.pixels import normalised
 from keshin.train.run import Run
 from keshin.train.sharding import clip
+from keshin.train.trouble import note_trouble
 
 
-def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
-    """One optimiser step over a batch; returns the record of the log."""
+def take_step(run: Run, batch: Batch) -> Record:
+    """One optimiser step over a batch; returns the record of the log.
+
+    A step that would do harm is left out: nothing but the count of steps changes, and the record is
+    an event that says why (see ``guard``).
+    """
     recipe, state = run.recipe, run.state
     rate = learning_rate(state.step, run.steps, recipe.optim)
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    state.model.train()
+        group["lr"] = rate * group["rate"]
+    run.learn()
+    before = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
     totals = _gradients(run, batch)
-    limit = recipe.optim.max_grad_norm or math.inf
-    norm = clip(state.parameters(), limit, run.world)
-    if not math.isfinite(norm) or not all(map(math.isfinite, totals.values())):
-        raise TrainingError(
-            f"Step {state.step}: the loss ({totals}) or the gradient norm ({norm}) is not finite. "
-            f"The checkpoint in {run.output} is from before; lower optim.learning_rate or set "
-            "optim.max_grad_norm = 1.0 and start again."
-        )
-    state.optimizer.step()
+    norms = clip(state.named_parameters(), recipe.optim.max_grad_norm or math.inf, run.world)
+    loss, norm = _agreed(run, sum(totals.values()), norms["gradient_norm"])
+    chance = math.log(recipe.optim.batch_size)
+    trouble = state.guard.judge(loss, norm, chance, recipe.guard)
+    if trouble is None:
+        state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    if trouble is not None:
+        for buffer, value in before:
+            buffer.copy_(value)
+        state.guard.refuse(state.step, recipe.guard)
+        return note_trouble(run, batch, trouble, loss=loss, gradient_norm=norm)
+    state.guard.accept(state.step, loss, norm, recipe.guard)
     scale = state.model.logit_scale
     with torch.no_grad():
         scale.clamp_(max=math.log(recipe.loss.max_logit_scale))
     if state.average is not None:
-        state.average.update(state.model, state.step)
-    state.step += 1
-    pairs = state.step * recipe.optim.batch_size
+        state.average.update(state.model, state.step - 1)
     return {
         "step": state.step,
-        "epoch": pairs / epoch_length(run.pool.sizes),
+        "epoch": state.step * recipe.optim.batch_size / epoch_length(run.pool.sizes),
         **totals,
-        "chance_loss": math.log(recipe.optim.batch_size),
+        "chance_loss": chance,
         "learning_rate": rate,
-        "gradient_norm": norm,
+        **norms,
         "logit_scale": math.exp(float(scale.detach())),
     }
+
+
+def _agreed(run: Run, loss: float, norm: float) -> tuple[float, float]:
+    """The same two numbers for every process: the largest, or not-a-number if one has that."""
+    if run.world.size == 1:
+        return loss, norm
+    finite = math.isfinite(loss), math.isfinite(norm)
+    values = [loss if finite[0] else 0.0, norm if finite[1] else 0.0, *(not ok for ok in finite)]
+    told = run.world.max(torch.tensor(values, dtype=torch.float64, device=run.device)).tolist()
+    return (math.nan if told[2] else told[0], math.nan if told[3] else told[1])
 
 
 def _gradients(run: Run, batch: Batch) -> dict[str, float]:
@@ -88,25 +106,47 @@ def _parts(run: Run, batch: Batch, texts: list[str]) -> list[Part]:
     tokens, facts = run.tokenizer(texts), run.config.text
     # A tower that may not be trimmed sees the same padding as in ``Encoder.encode_texts``.
     ids = tokens.ids if facts.trims else tokens.pad_to(facts.context_length)
-    micro = run.recipe.optim.micro_batch or len(batch.pixels)
-    count = max(1, math.ceil(len(batch.pixels) / max(1, micro)))
-    prepare = run.config.preprocess
-    mean, std = (
-        torch.tensor(v, device=run.device).view(3, 1, 1) for v in (prepare.mean, prepare.std)
-    )
+    pictures = len(batch.texts)
+    micro = run.recipe.optim.micro_batch or pictures
+    count = max(1, math.ceil(pictures / max(1, micro)))
+    kept = None if batch.kept is None else look_up(run, batch, batch.kept)
 
     def pixels(rows: slice) -> Tensor:
-        return normalised(batch.pixels[rows].to(run.device), mean, std)
+        return _normalised(run, batch.pixels[rows]) if kept is None else kept[rows]
 
     parts = []
-    for pictures, some in zip(
-        split(len(batch.pixels), count), split(len(texts), count), strict=True
-    ):
+    for seen, some in zip(split(len(batch.texts), count), split(len(texts), count), strict=True):
         groups, order = text_groups(
             ids[some], tokens.ends[some], tokens.lengths[some], facts.trims, run.device
         )
-        parts.append(Part(pictures, some, partial(pixels, pictures), groups, order))
+        parts.append(Part(seen, some, partial(pixels, seen), groups, order))
     return parts
+
+
+def _normalised(run: Run, pixels: Tensor) -> Tensor:
+    """What the image tower sees of (n, 3, h, w) bytes."""
+    facts = run.config.preprocess
+    mean, std = (torch.tensor(v, device=run.device).view(3, 1, 1) for v in (facts.mean, facts.std))
+    return normalised(pixels.to(run.device), mean, std)
+
+
+def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
+    """(B, E) the locked image tower's features of a batch; new ones are computed and kept."""
+    store, missing, vectors = run.pool.kept, kept.missing, kept.vectors
+    if missing and store is not None:
+        found = []
+        with torch.no_grad(), autocast(run.recipe.run.precision, run.device):
+            at_once = run.recipe.optim.micro_batch or len(missing)
+            for top in range(0, len(missing), at_once):
+                pixels = _normalised(run, batch.pixels[top : top + at_once])
+                found.append(run.state.model.image_features(pixels).float().cpu())
+        keys = [kept.keys[row] for row in missing]
+        store.add(keys, torch.cat(found).numpy())
+        vectors = vectors.copy()
+        for row, key in zip(missing, keys, strict=True):
+            if (vector := store.get(key)) is not None:  # which was perhaps kept before
+                vectors[row] = vector
+    return torch.from_numpy(vectors).to(run.device)
 
 
 def _draw_concepts(run: Run, batch: Batch) -> tuple[Tensor | None, list[str]]:
@@ -159,14 +199,3 @@ def _losses(
 def _shared_sum(part: Tensor, run: Run) -> Tensor:
     """The value over all processes, with the gradient of this one's part."""
     return part + (run.world.sum(part.detach()) - part.detach())
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """bfloat16 where the recipe asks for it, or where the device computes it natively."""
-    if precision == "auto":
-        native = {
-            "cuda": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-            "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
-        }.get(device.type, False)
-        precision = "bf16" if native else "fp32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

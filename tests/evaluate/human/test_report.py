@@ -84,17 +84,21 @@ def test_json_and_csv_say_the_same(study, answered, model):
     assert content["model"] == "made<i>"
 
 
-def test_the_page_is_whole_and_nothing_in_it_is_markup_of_others(study, answered, model):
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_page_is_whole_and_nothing_in_it_is_markup_of_others(study, answered, model, language):
     found = summarise(study, read_answers(answered, study), model)
-    text = to_html(found)
+    text = to_html(found, language=language)
+    assert f'<html lang="{language}">' in text
     assert text.count("<svg") == 1
     assert "<i>" not in text
     assert "<b>" not in text
     assert "made&lt;i&gt;" in text
-    assert "http" not in text.replace("http-equiv", "")  # nothing is loaded from anywhere
-    for needed in ("Table 2", "53.7 %", "McNemar", "red kite", "What examples change"):
+    plain = text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    assert "http" not in plain  # nothing is loaded from anywhere
+    changes = {"en": "What examples change", "ja": "見本で何が変わるか"}[language]
+    for needed in ("53.7\N{NO-BREAK SPACE}%", "McNemar", "red kite", changes):
         assert needed in text
-    alone = to_html(summarise(study, read_answers(answered, study)))
+    alone = to_html(summarise(study, read_answers(answered, study)), language=language)
     assert "McNemar" not in alone
 
 

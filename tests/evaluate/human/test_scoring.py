@@ -118,10 +118,10 @@ def test_the_shape_of_the_papers_table():
 
 def test_what_the_interval_is_over():
     row, same = score(table(), np.array(TARGETS))
-    assert row.accuracy.over == "pictures and people"
-    assert row.majority.over == same.accuracy.over == "pictures"
+    assert row.accuracy.method == "over pictures and people"
+    assert row.majority.method == same.accuracy.method == "over pictures"
     alone, _ = score(table(CHOICES[:1]))
-    assert alone.accuracy.over == "pictures"
+    assert alone.accuracy.method == "over pictures"
 
 
 def test_two_people_say_less_than_five():
@@ -149,7 +149,7 @@ def test_intervals_over_pictures_cover_the_truth(sizes):
     rng = np.random.default_rng(len(sizes))
     targets = np.repeat(np.arange(len(sizes)), sizes)
     chances = np.clip(rng.normal(0.75, 0.15, len(sizes)), 0.02, 0.99)
-    means, all_of_them = _Means(targets, draws=300), np.ones(len(targets), bool)
+    means, all_of_them = _Means(targets, 10, draws=300), np.ones(len(targets), bool)
     covered = []
     for _ in range(300):
         right = rng.random(len(targets)) < chances[targets]
@@ -165,7 +165,7 @@ def test_intervals_over_people_and_pictures_cover_the_truth(people):
     rng = np.random.default_rng(people)
     classes, size, covered = 10, 8, []
     targets = np.repeat(np.arange(classes), size)
-    means, every = _Means(targets, draws=300), np.ones((people, len(targets)), bool)
+    means, every = _Means(targets, classes, draws=300), np.ones((people, len(targets)), bool)
     for _ in range(400):
         skill = rng.normal(0.6, 0.1, people)
         hard = rng.normal(0, 0.12, len(targets))
@@ -217,7 +217,7 @@ def test_krippendorff_of_his_own_example():
     assert krippendorff(counts) == pytest.approx(0.743, abs=5e-4)
     assert np.isnan(fleiss(counts))  # not as many answers to each
     found = agreement(counts)
-    assert found.pictures == 11
+    assert found.count == 11
     assert found.low < found.value < found.high
 
 

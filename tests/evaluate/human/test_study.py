@@ -3,14 +3,12 @@
 import msgspec
 import numpy as np
 import pytest
-from PIL import Image
 
 from human_studies import made_folder
 from keshin.errors import DataError
 from keshin.evaluate.human import load_study, open_source, plan, save_study
 from keshin.evaluate.human.source import digest_of
 from keshin.evaluate.human.study import person_name
-from keshin.evaluate.human.thumbnails import thumbnail
 
 
 def test_questions_are_even_over_classes_and_examples_are_not_among_them(study, birds):
@@ -122,27 +120,3 @@ def test_damaged_studies_are_refused(study, tmp_path, change):
         path.write_text(change)
     with pytest.raises(DataError, match=str(folder)):
         load_study(folder)
-
-
-def test_thumbnails_are_upright_bounded_and_hold_only_pixels(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its side
-    exif[0x010E] = "a red kite"
-    path = tmp_path / "red_kite.jpg"
-    Image.new("RGB", (2400, 1200), "red").save(path, exif=exif, comment=b"red kite")
-    content, media = thumbnail(path)
-    assert media == "image/jpeg"
-    assert b"kite" not in content
-    assert b"Exif" not in content
-    (tmp_path / "t.jpg").write_bytes(content)
-    with Image.open(tmp_path / "t.jpg") as image:
-        assert image.size == (450, 900)
-
-
-def test_small_pictures_are_shown_bit_by_bit(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-    content, media = thumbnail(pixels)
-    assert media == "image/png"
-    (tmp_path / "t.png").write_bytes(content)
-    with Image.open(tmp_path / "t.png") as image:
-        assert np.array_equal(np.asarray(image), pixels)

@@ -10,17 +10,19 @@ import pytest
 import keshin
 from kaokore_faces import miniature
 from keshin.errors import DataError, KeshinError
-from keshin.evaluate.kaokore import clustered, trained
-from keshin.evaluate.kaokore.answer import _words, answer, verdict
-from keshin.evaluate.kaokore.clustered import Figure
-from keshin.evaluate.kaokore.faces import read_faces
+from keshin.evaluate.kaokore import trained
+from keshin.evaluate.kaokore.answer import answer, verdict, words_of
+from keshin.evaluate.kaokore.drawn import in_two
 from keshin.evaluate.kaokore.finetuned import fold_name, held_out, open_finetuned
 from keshin.evaluate.kaokore.page import page
-from keshin.evaluate.kaokore.results import Study
+from keshin.evaluate.kaokore.results import Study, read_earlier
 from keshin.evaluate.kaokore.run import Options, look, run_study
 from keshin.evaluate.kaokore.study import Material
 from keshin.evaluate.kaokore.trained import Probe, apart, margins, title_only
+from keshin.evaluate.kaokore.zero_shot import candidates, text_weights, untouched
+from keshin.evaluate.sets.kaokore.faces import read_faces
 from keshin.facts import kaokore as facts
+from keshin.statistics.figure import Figure
 
 pytest.importorskip("sklearn")
 
@@ -37,18 +39,15 @@ def encoder(tiny_folder):
 
 @pytest.fixture(scope="module")
 def study(folder, encoder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clustered.figure, "__kwdefaults__", {"draws": 100, "seed": 0})
-        patch.setattr(trained, "STRENGTHS", (0.01, 1.0))
-        return run_study(
-            encoder, folder, Options(final=True, cache=False, command="keshin kaokore")
-        )
+    options = Options(final=True, cache=False, command="keshin kaokore", draws=2)
+    return run_study(encoder, folder, options)
 
 
 def test_every_method_and_split_is_there(study):
     keys = [method.key for method in study.methods]
     assert keys == [
-        "majority", "plain_en", "plain_ja", "zero_shot_en", "zero_shot_ja", "title", "probe",
+        "majority", "plain_en", "dictionary_en", "plain_ja", "dictionary_ja", "blind_en",
+        "blind_ja", "zero_shot_en", "zero_shot_ja", "title", "probe",
     ]  # fmt: skip
     assert all(m.dev and m.apart and m.test and m.test_apart for m in study.methods)
     assert study.works_with_both == 6
@@ -73,6 +72,77 @@ def test_one_prompt_of_each_language_is_chosen_by_train(study):
         assert len(of) == 48
         assert [p.train for p in of if p.chosen] == [max(p.train for p in of)]
         assert len(study.chosen[language]) == trained.FOLDS + 1
+
+
+def test_words_without_the_tags_are_fewer(study):
+    ways = candidates("incarnation", "en", blind=True)
+    assert len(ways) == 36
+    assert not {way.words.name for way in ways} & {"beings", "kinds"}
+    blind = study.method("blind_en")
+    assert blind.detail in {way.name for way in ways}
+
+
+def test_words_that_nobody_chose_are_the_tags_and_a_dictionarys():
+    """The dictionary's sets hold the makers' own words, and no set that may be chosen is one."""
+    known = facts.prompts()
+    for question, sets in known.dictionary.items():
+        assert {words.language for words in sets} == {"en", "ja"}
+        for words in sets:
+            assert tuple(words.classes) == facts.CLASSES[question]
+            plain = next(w for w in known.words[question] if w.language == words.language)
+            for name, looked_up in words.classes.items():
+                own = set(plain.classes[name]) - {"commoner"}  # 庶民 has other English words
+                assert own <= set(looked_up), (question, name)
+    ways = untouched("status", "ja")
+    assert ways["plain"].templates.name == ways["dictionary"].templates.name == "photo"
+    assert "JMdict" in known.dictionary_rule
+
+
+def test_curves_start_from_nothing_and_from_the_text(study):
+    assert [(entry.start, entry.shots) for entry in study.few] == [
+        (start, shots) for start in ("zero", "text") for shots in (1, 2, 4, 8, 16)
+    ]
+    for entry in study.few:
+        assert entry.dev_low <= entry.dev <= entry.dev_high
+        assert entry.within_low <= entry.within <= entry.within_high
+    assert study.overtakes.keys() == study.overtakes_within.keys() == {"zero", "text"}
+
+
+def test_text_weights_are_the_classes_words_averaged(encoder):
+    way = untouched("incarnation", "en")["plain"]
+    weights = text_weights(encoder, way)
+    people = [encoder.encode_texts([f"a photo of a {w}."])[0] for w in way.words.classes["people"]]
+    mean = np.mean(people, axis=0)
+    assert weights[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-4)
+
+
+def test_a_test_that_was_asked_before_is_told(study, folder, encoder, tmp_path):
+    path = tmp_path / "first.json"
+    path.write_bytes(msgspec.json.encode(study))
+    earlier = read_earlier(path, "another probe")
+    assert [one.note for one in earlier] == ["another probe"]
+    told = msgspec.structs.replace(study, earlier=earlier)
+    for language, said in (("en", "asked 2 times in all"), ("ja", "全部で2度")):
+        text = answer(told, language)[-1]
+        assert said in text
+        assert "another probe" in text
+    assert "asked once, at the end" in answer(study, "en")[-1]
+    path.write_bytes(msgspec.json.encode(told))
+    assert len(read_earlier(path)) == 2
+    path.write_text('{"made": "2026-01-01", "methods": []}')
+    with pytest.raises(DataError, match="did not ask the test split"):
+        read_earlier(path)
+    path.write_text("[]")
+    with pytest.raises(DataError, match="no study of KaoKore"):
+        read_earlier(path)
+
+
+def test_long_labels_take_two_lines():
+    assert in_two("short, one") == ["short, one"]
+    assert in_two("zero-shot, English, a dictionary's words") == [
+        "zero-shot, English,", "a dictionary's words",
+    ]  # fmt: skip
+    assert len(in_two("ゼロショット、英語、データセットの言葉、選択なしで")) == 2
 
 
 def test_kinds_and_mistakes_come_with_their_tags(study):
@@ -165,7 +235,7 @@ def _with_source(encoder, said):
      (0.95, 0.9, "**Yes, well.**")],
 )  # fmt: skip
 def test_the_verdict_goes_by_the_interval_within_works(study, value, low, word):
-    within = Figure(value, low, 1.0, 0.5, 6)
+    within = Figure(value=value, low=low, high=1.0, chance=0.5, count=6)
     methods = tuple(
         msgspec.structs.replace(m, apart=msgspec.structs.replace(m.apart, within=within))
         for m in study.methods
@@ -181,7 +251,7 @@ def test_page_is_whole_and_escaped(study, folder, language):
     mistakes = tuple(msgspec.structs.replace(m, work=nasty) for m in study.mistakes)
     html = page(msgspec.structs.replace(study, mistakes=mistakes), language, folder)
     assert "<script" not in html
-    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", html)
     assert html.count("data:image/jpeg") == len(study.mistakes)
     assert f'lang="{language}"' in html
     assert "data:image" not in page(study, language)
@@ -190,7 +260,7 @@ def test_page_is_whole_and_escaped(study, folder, language):
 
 
 def test_both_languages_say_the_same_things():
-    english, japanese = _words()["en"], _words()["ja"]
+    english, japanese = words_of("en"), words_of("ja")
     assert english.keys() == japanese.keys()
 
     def fields(text):

@@ -35,4 +35,4 @@ def test_table_is_for_people():
     assert "\x1b" not in text
     assert "accuracy, linear probe" in text
     assert "60.0 %" in text
-    assert "57.0 to 63.0" in text
+    assert "57.0 – 63.0" in text

@@ -8,23 +8,14 @@ Psychological Bulletin 76 (1971).
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from keshin.statistics.figure import Figure
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 DRAWS = 1000
-
-
-class Agreement(msgspec.Struct, frozen=True):
-    """A coefficient with its 95 % interval over pictures; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-    pictures: int
-    """Pictures with two answers or more."""
 
 
 def krippendorff(counts: IntArray) -> float:
@@ -49,16 +40,30 @@ def fleiss(counts: IntArray) -> float:
     return (float(observed.mean()) - chance) / (1 - chance) if chance < 1 else float("nan")
 
 
-def agreement(counts: IntArray, seed: int = 0) -> Agreement:
+def agreement(counts: IntArray, seed: int = 0) -> Figure:
     """Krippendorff's alpha with a bootstrap over pictures; ``counts`` (n, k) as above."""
     paired = counts[counts.sum(axis=1) >= 2]
     value = krippendorff(paired)
     if np.isnan(value):
-        return Agreement(value, value, value, len(paired))
+        return _alpha(value, value, value, len(paired))
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(paired), np.full(len(paired), 1 / len(paired)), DRAWS)
     low, high = np.nanpercentile(_alphas(paired, weights.astype(np.float64)), [2.5, 97.5])
-    return Agreement(value, float(low), float(high), len(paired))
+    return _alpha(value, float(low), float(high), len(paired))
+
+
+def _alpha(value: float, low: float, high: float, pictures: int) -> Figure:
+    """``pictures``: those with two answers or more."""
+    return Figure(
+        name="Krippendorff",
+        value=value,
+        low=low,
+        high=high,
+        chance=0.0,
+        count=pictures,
+        method="over pictures",
+        unit="coefficient",
+    )
 
 
 def _alphas(counts: IntArray, weights: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from keshin.errors import require
 from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.scoring import Table, votes
 from keshin.evaluate.human.sitting import DONT_KNOW
+from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import NORMAL, share_bounds
 
 IntArray = npt.NDArray[np.int64]
@@ -23,42 +24,22 @@ FEWEST_CLASSES = 5
 """A rank correlation of fewer classes says nothing."""
 
 
-class Share(msgspec.Struct, frozen=True):
-    """Accuracy in one class, with Wilson's 95 % interval over its pictures."""
-
-    value: float
-    low: float
-    high: float
-
-
 class ClassRow(msgspec.Struct, frozen=True):
     """One class in one round."""
 
     name: str
     pictures: int
-    people: Share
+    people: Figure
     """Mean of the people; "I don't know" is not right."""
     dont_know: float
     """Share of "I don't know" among the answers."""
-    majority: Share
+    majority: Figure
     confused_with: str
     """The wrong class that people gave most often; "" for none."""
-    model: Share | None = None
+    model: Figure | None = None
     model_probability: float | None = None
     """Mean score that the model gives to the right class: what the paper sorts by."""
     model_confused_with: str = ""
-
-
-class Correlation(msgspec.Struct, frozen=True):
-    """Spearman's rank correlation of the classes' accuracies, people against the model.
-
-    The 95 % interval is over classes (Fisher's z with the variance of Bonett and Wright, 2000).
-    """
-
-    value: float
-    low: float
-    high: float
-    classes: int
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -94,9 +75,9 @@ def class_rows(table: Table, names: Sequence[str], model: ModelAnswers | None) -
         row = ClassRow(
             names[index],
             len(asked),
-            _share(float(right.sum() / mine.sum()), len(asked)),
+            _share(float(right.sum() / mine.sum()), len(asked), len(names)),
             float(given[:, -1].sum() / given.sum()),
-            _share(float((full[asked] == index).mean()), len(asked)),
+            _share(float((full[asked] == index).mean()), len(asked), len(names)),
             _other(given[:, :-1].sum(axis=0), int(index), names),
         )
         if model is not None:
@@ -104,7 +85,7 @@ def class_rows(table: Table, names: Sequence[str], model: ModelAnswers | None) -
             found = np.bincount(choices, minlength=len(names))
             row = msgspec.structs.replace(
                 row,
-                model=_share(float((choices == index).mean()), len(asked)),
+                model=_share(float((choices == index).mean()), len(asked), len(names)),
                 model_probability=float(probabilities.mean()),
                 model_confused_with=_other(found, int(index), names),
             )
@@ -118,8 +99,12 @@ def _difficulty(row: ClassRow) -> tuple[float, float, float]:
     return row.model.value, row.model_probability or 0.0, row.people.value
 
 
-def _share(value: float, pictures: int) -> Share:
-    return Share(value, *share_bounds(value, pictures))
+def _share(value: float, pictures: int, classes: int) -> Figure:
+    """Accuracy in one class, with Wilson's interval over its pictures."""
+    low, high = share_bounds(value, pictures)
+    return Figure(
+        value=value, low=low, high=high, chance=1 / classes, count=pictures, method="Wilson"
+    )
 
 
 def _other(counts: IntArray, right: int, names: Sequence[str]) -> str:
@@ -128,8 +113,12 @@ def _other(counts: IntArray, right: int, names: Sequence[str]) -> str:
     return names[int(wrong.argmax())] if wrong.max() else ""
 
 
-def correlation(rows: Sequence[ClassRow]) -> Correlation | None:
-    """None for fewer than five classes, or where all are equally hard for one side."""
+def correlation(rows: Sequence[ClassRow]) -> Figure | None:
+    """Spearman's rank correlation of the classes' accuracies, people against the model.
+
+    The 95 % interval is over classes (Fisher's z with the variance of Bonett and Wright, 2000).
+    None for fewer than five classes, or where all are equally hard for one side.
+    """
     pairs = [(row.people.value, row.model.value) for row in rows if row.model is not None]
     people, model = np.array(pairs).reshape(-1, 2).T
     if len(pairs) < FEWEST_CLASSES or np.ptp(people) == 0 or np.ptp(model) == 0:
@@ -139,7 +128,16 @@ def correlation(rows: Sequence[ClassRow]) -> Correlation | None:
     held = min(max(value, -0.999999), 0.999999)
     reach = NORMAL * ((1 + held**2 / 2) / (len(pairs) - 3)) ** 0.5
     low, high = np.tanh(np.arctanh(held) + np.array([-reach, reach]))
-    return Correlation(value, float(low), float(high), len(pairs))
+    return Figure(
+        name="Spearman",
+        value=value,
+        low=float(low),
+        high=float(high),
+        chance=0.0,
+        count=len(pairs),
+        method="over classes (Bonett and Wright)",
+        unit="coefficient",
+    )
 
 
 def change(before: Table, after: Table, shots: int, next_shots: int) -> Change | None:

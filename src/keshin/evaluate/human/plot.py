@@ -3,101 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from keshin.evaluate.human.difficulty import ClassRow, Share
+from keshin.evaluate.human.difficulty import ClassRow
+from keshin.pages.axes import grid_x
+from keshin.pages.drawing import Canvas, Scale, fitted, text_width
+from keshin.pages.numbers import with_interval
+from keshin.pages.words import Words
+from keshin.statistics.figure import Figure
 
-LEFT, WIDTH, RIGHT, ROW, TOP = 190.0, 520.0, 24.0, 22.0, 34.0
+WIDTH, ROW, TOP, BELOW = 720, 22, 8, 26
 MOST = 120
 """Classes drawn; of more, the hardest and the easiest."""
-LONGEST = 28
-SHAPES = ("circle", "square", "diamond")
-"""Of people in rounds with 0, 1 and 2 examples; the model is a bar."""
+COLOURS = (0, 2, 3)
+"""Of people in rounds with 0, 1 and 2 examples, whose marks differ too; the model is a bar."""
+BAR = "f1 pale"
 
 
-def difficulty_plot(rounds: Mapping[int, Sequence[ClassRow]], model: str | None) -> str:
+def difficulty_plot(
+    rounds: Mapping[int, Sequence[ClassRow]], model: str | None, words: Words
+) -> str:
     """One row a class, the hardest for the model on top (without a model: for people in the first
     round); a mark for people in each round and a bar for the model, with 95 % intervals.
 
-    ``rounds``: examples of each class -> its rows. Returns an ``<svg>`` that is styled by the page.
+    ``rounds``: examples of each class -> its rows.
     """
-    first = next(iter(rounds.values()))
-    names = [row.name for row in first]
-    left_out = max(0, len(names) - MOST)
+    rows = next(iter(rounds.values()))
+    left_out = max(0, len(rows) - MOST)
     if left_out:
-        names = names[: MOST // 2] + names[-(MOST // 2) :]
-    found = {shots: {row.name: row for row in rows} for shots, rows in rounds.items()}
-    height = TOP + ROW * len(names) + 12
-    width = LEFT + WIDTH + RIGHT
-    parts = [
-        f'<svg class="plot" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'aria-label="Accuracy of each class, the hardest first">',
-        *_axis(height),
-    ]
-    for place, name in enumerate(names):
-        y = TOP + ROW * (place + 0.5)
+        rows = [*rows[: MOST // 2], *rows[-(MOST // 2) :]]
+    found = {shots: {row.name: row for row in of} for shots, of in rounds.items()}
+    top = TOP + 20 * (len(found) + (model is not None))
+    bottom = top + ROW * (len(rows) + bool(left_out))
+    left = min(max(text_width(row.name) for row in rows) + 14, 220)
+    canvas = Canvas(WIDTH, bottom + BELOW, words["plot"])
+    scale = Scale(0, 1, left, WIDTH - 20)
+    _key(canvas, left, list(found), model, words)
+    grid_x(canvas, scale, top, bottom)
+    y = top + ROW / 2
+    for place, row in enumerate(rows):
         if left_out and place == MOST // 2:
-            at = y - ROW / 2
-            parts.append(f'<line class="gap" x1="0" x2="{width:.0f}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(_label(name, y))
-        if model is not None and (share := first[_place(first, name)].model) is not None:
-            parts.append(_bar(share, y, f"{model}, {name}"))
-        for number, (shots, rows) in enumerate(found.items()):
-            if name in rows:
-                spread = (number - (len(found) - 1) / 2) * 5
-                said = f"people with {shots} examples, {name}"
-                parts.append(_mark(rows[name].people, y + spread, shots, said))
-    return "".join([*parts, "</svg>"])
+            said = words["plot_between"].format(n=left_out)
+            canvas.text(scale(0.5), y + 4, said, "soft", "middle")
+            y += ROW
+        canvas.text(left - 8, y + 4, fitted(row.name, left - 8), anchor="end")
+        if model is not None and (share := row.model) is not None:
+            said = f"{model}, {row.name}: {_said(share)}"
+            canvas.rect(left, y - 8, max(scale(share.value) - left, 1), 16, BAR, said)
+        for number, (shots, of) in enumerate(found.items()):
+            if row.name in of:
+                at = y + (number - (len(found) - 1) / 2) * 5
+                share, colour = of[row.name].people, COLOURS[shots]
+                canvas.line((scale(share.low), at), (scale(share.high), at), f"s{colour} thin")
+                who = words["key_people"].format(round=words[f"round{shots}"])
+                said = f"{who}, {row.name}: {_said(share)}"
+                canvas.mark(scale(share.value), at, shots, f"f{colour}", said)
+        y += ROW
+    return canvas.svg()
 
 
-def _place(rows: Sequence[ClassRow], name: str) -> int:
-    return next(place for place, row in enumerate(rows) if row.name == name)
+def _key(canvas: Canvas, x: float, rounds: Sequence[int], model: str | None, words: Words) -> None:
+    y = TOP + 6.0
+    if model is not None:
+        canvas.rect(x, y - 6, 18, 12, BAR)
+        canvas.text(x + 26, y + 4, words["key_model"].format(model=model))
+        y += 20
+    for shots in rounds:
+        canvas.mark(x + 9, y, shots, f"f{COLOURS[shots]}")
+        said = words["key_people"].format(round=words[f"round{shots}"])
+        canvas.text(x + 26, y + 4, said)
+        y += 20
 
 
-def _x(value: float) -> float:
-    return LEFT + WIDTH * value
-
-
-def _axis(height: float) -> list[str]:
-    parts = []
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        x = _x(tick)
-        line = (
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 8:.0f}"/>'
-        )
-        parts += [line, f'<text class="tick" x="{x:.1f}" y="18">{100 * tick:.0f} %</text>']
-    return parts
-
-
-def _label(name: str, y: float) -> str:
-    shown = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
-    return (
-        f'<text class="name" x="{LEFT - 10}" y="{y + 4:.1f}">{escape(shown)}'
-        f"<title>{escape(name)}</title></text>"
-    )
-
-
-def _bar(share: Share, y: float, said: str) -> str:
-    return (
-        f'<g class="model"><title>{escape(_words(share, said))}</title>'
-        f'<rect x="{LEFT}" y="{y - 8:.1f}" width="{max(WIDTH * share.value, 1):.1f}" height="16" '
-        'rx="2"/></g>'
-    )
-
-
-def _mark(share: Share, y: float, shots: int, said: str) -> str:
-    x, shape = _x(share.value), SHAPES[shots]
-    drawn = {
-        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
-        "square": f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"/>',
-        "diamond": f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z"/>',
-    }[shape]
-    return (
-        f'<g class="people shots{shots}"><title>{escape(_words(share, said))}</title>'
-        f'<line x1="{_x(share.low):.1f}" x2="{_x(share.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f"{drawn}</g>"
-    )
-
-
-def _words(share: Share, said: str) -> str:
-    return f"{said}: {100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+def _said(share: Figure) -> str:
+    return with_interval(share.value, share.low, share.high)

@@ -6,17 +6,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from keshin import __version__
 from keshin.errors import DataError
-from keshin.evaluate.human.agreement import Agreement, agreement, fleiss
+from keshin.evaluate.human.agreement import agreement, fleiss
 from keshin.evaluate.human.difficulty import (
     Change,
     ClassRow,
-    Correlation,
     change,
     class_rows,
     correlation,
@@ -25,7 +25,6 @@ from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.scoring import (
     Difference,
     Row,
-    Score,
     Table,
     compare,
     score,
@@ -35,7 +34,13 @@ from keshin.evaluate.human.scoring import (
 from keshin.evaluate.human.sitting import DONT_KNOW, Sitting
 from keshin.evaluate.human.study import Study, now
 from keshin.facts.human import PaperTable, paper_table
+from keshin.pages.numbers import percent
+from keshin.pages.words import Words, words_in
+from keshin.statistics.figure import Figure
 
+FORMAT = 2
+"""Of the JSON. 1 had records of several kinds where now all numbers are ``Figure``."""
+WORDS = Path(__file__).with_name("words.toml")
 FEW_PEOPLE, FEW_PICTURES = 5, 5
 MEASURES = {
     "accuracy": "accuracy",
@@ -50,8 +55,8 @@ class Person(msgspec.Struct, frozen=True):
     """One person in one round."""
 
     name: str
-    accuracy: Score
-    accuracy_on_guesses: Score
+    accuracy: Figure
+    accuracy_on_guesses: Figure
     dont_know: float
     """Share of "I don't know"."""
     median_seconds: float
@@ -70,11 +75,11 @@ class Round(msgspec.Struct, frozen=True):
     people: tuple[Person, ...]
     unfinished: tuple[str, ...]
     """Who began and is left out, or with ``partial`` counted with what is there."""
-    agreement: Agreement
+    agreement: Figure
     """Krippendorff's alpha, "I don't know" being one more answer."""
-    agreement_on_guesses: Agreement
+    agreement_on_guesses: Figure
     fleiss: float
-    correlation: Correlation | None
+    correlation: Figure | None
     classes: tuple[ClassRow, ...]
     """The hardest first."""
 
@@ -100,20 +105,24 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rounds: tuple[Round, ...]
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
+    """In English; ``notes`` says them in other languages."""
     paper: PaperTable
     created: str
     keshin: str = __version__
+    partial: bool = False
+    """Whether people who had not finished a round count with what they answered."""
+    format: int = FORMAT
 
     def to_json(self) -> str:
         """Indented JSON; what is not defined is null."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
     def to_csv(self) -> str:
-        """A line for each number: round, who, measure, class, value, low, high, over, count."""
+        """A line for each number: round, who, measure, class, value, low, high, method, count."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(
-            ("shots", "who", "measure", "class", "value", "low", "high", "over", "count")
+            ("shots", "who", "measure", "class", "value", "low", "high", "method", "count")
         )
         writer.writerows(line for found in self.rounds for line in _lines(found))
         return text.getvalue()
@@ -143,7 +152,7 @@ def summarise(
     rounds = tuple(_round(study, sittings, shots, table, model) for shots, table in tables.items())
     pairs = [(a, b) for a, b in zip(tables, list(tables)[1:], strict=False)]
     found = (change(tables[a], tables[b], a, b) for a, b in pairs)
-    return Report(
+    report = Report(
         title=study.title,
         dataset=study.dataset,
         split=study.split,
@@ -159,10 +168,12 @@ def summarise(
         templates=model.templates if model else (),
         rounds=rounds,
         changes=tuple(entry for entry in found if entry is not None),
-        notes=tuple(_notes(study, rounds, partial)),
+        notes=(),
         paper=paper_table(),
         created=now(),
+        partial=partial,
     )
+    return msgspec.structs.replace(report, notes=tuple(notes(report, words_of("en"))))
 
 
 def round_name(shots: int) -> str:
@@ -220,41 +231,28 @@ def _alone(table: Table, place: int) -> Table:
     )
 
 
-def _notes(study: Study, rounds: Sequence[Round], partial: bool) -> Iterator[str]:
-    yield (
-        "Accuracy is the mean of the classes' accuracies, as usual for Oxford-IIIT Pets and as in "
-        f"the paper. Choosing blindly among {len(study.names)} classes gives "
-        f"{100 / len(study.names):.1f} %."
-    )
-    yield (
-        "Intervals are 95 %. Of the people's mean they are over other pictures and other such "
-        "people; of a vote, of one person and of the model they are over pictures."
-    )
+def words_of(language: str) -> Words:
+    """The texts of the report. Raises ``KeshinError`` for a language that is not there."""
+    return words_in(WORDS, language)
+
+
+def notes(report: Report, words: Words) -> Iterator[str]:
+    """What must be known before the numbers are trusted, in the language of ``words``."""
+    rounds = report.rounds
+    yield words["note_mean"].format(n=report.classes, chance=percent(report.chance))
+    yield words["note_intervals"]
     fewest = min(len(found.people) for found in rounds)
     if fewest < FEW_PEOPLE:
-        yield (
-            f"A round rests on {fewest} {'person' if fewest == 1 else 'people'} (the paper: five). "
-            + (
-                "Nothing can be said about other people."
-                if fewest == 1
-                else "The people's interval is wide for that reason."
-            )
-        )
+        yield words["note_one" if fewest == 1 else "note_few"].format(n=fewest)
     if any(found.people and found.shots for found in rounds):
-        yield (
-            "People with examples are not the same as a model with examples: a person can look "
-            "back at the example while answering. The model here sees none."
-        )
+        yield words["note_examples"]
     small = {row.name for found in rounds for row in found.classes if row.pictures < FEW_PICTURES}
     if small:
-        yield (
-            f"{len(small)} of the classes have fewer than {FEW_PICTURES} pictures in this study: "
-            "single classes say little."
-        )
+        yield words["note_small"].format(n=len(small), least=FEW_PICTURES)
     skipped = sorted({name for found in rounds for name in found.unfinished})
     if skipped:
-        what = "are counted with what they answered" if partial else "are left out of that round"
-        yield f"{', '.join(skipped)} did not finish a round and {what}."
+        counted = "note_counted" if report.partial else "note_left_out"
+        yield words[counted].format(who=", ".join(skipped))
 
 
 def _lines(found: Round) -> Iterator[tuple[object, ...]]:
@@ -275,24 +273,29 @@ def _lines(found: Round) -> Iterator[tuple[object, ...]]:
         for who, share_ in sides:
             if share_ is not None:
                 numbers = map(_rounded, (share_.value, share_.low, share_.high))
-                yield (found.shots, who, "accuracy", row_.name, *numbers, "pictures", row_.pictures)
+                yield (
+                    found.shots,
+                    who,
+                    "accuracy",
+                    row_.name,
+                    *numbers,
+                    share_.method,
+                    share_.count,
+                )
     if found.difference is not None:
         d = found.difference
         numbers = map(_rounded, (d.value, d.low, d.high))
-        yield (found.shots, "model", "less majority vote", "", *numbers, "pictures", "")
+        yield (found.shots, "model", "less majority vote", "", *numbers, "over pictures", "")
         yield (found.shots, "model", "McNemar p", "", _rounded(d.p), "", "", "", "")
     if found.correlation is not None:
-        c = found.correlation
-        numbers = map(_rounded, (c.value, c.low, c.high))
-        yield (found.shots, "people and model", "Spearman", "", *numbers, "classes", c.classes)
-    a = found.agreement
-    numbers = map(_rounded, (a.value, a.low, a.high))
-    yield (found.shots, "people", "Krippendorff", "", *numbers, "pictures", a.pictures)
+        numbers_ = _numbers(found.correlation)
+        yield (found.shots, "people and model", "Spearman", "", *numbers_)
+    yield (found.shots, "people", "Krippendorff", "", *_numbers(found.agreement))
 
 
-def _numbers(score_: Score) -> tuple[object, ...]:
-    values = map(_rounded, (score_.value, score_.low, score_.high))
-    return (*values, score_.over, score_.count)
+def _numbers(found: Figure) -> tuple[object, ...]:
+    values = map(_rounded, (found.value, found.low, found.high))
+    return (*values, found.method, found.count)
 
 
 def _rounded(value: float) -> float | str:

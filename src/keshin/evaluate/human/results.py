@@ -8,8 +8,9 @@ import numpy as np
 
 from keshin.evaluate.human.model_answers import ModelAnswers
 from keshin.evaluate.human.report import person_of
-from keshin.evaluate.human.scoring import Score, score, table_of
+from keshin.evaluate.human.scoring import score, table_of
 from keshin.evaluate.human.sitting import DONT_KNOW, Sitting
+from keshin.statistics.figure import Figure
 
 MOST = 12
 """Pictures shown of a kind."""
@@ -56,7 +57,7 @@ def own_results(sitting: Sitting, model: ModelAnswers | None) -> dict[str, Any]:
     }
 
 
-def _plain(value: Score) -> dict[str, Any] | None:
+def _plain(value: Figure) -> dict[str, Any] | None:
     if np.isnan(value.value):
         return None
     return {"value": value.value, "low": value.low, "high": value.high, "count": value.count}

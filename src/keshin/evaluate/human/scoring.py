@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from keshin.errors import DataError, require
 from keshin.evaluate.human.sitting import DONT_KNOW, UNANSWERED, Sitting
+from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import share_bounds
 
 IntArray = npt.NDArray[np.int64]
@@ -37,27 +38,17 @@ Weights = npt.NDArray[np.float32]
 DRAWS = 2000
 TIE = -3
 NO_SPREAD = 1e-12
-
-
-class Score(msgspec.Struct, frozen=True):
-    """A mean over classes between 0 and 1 with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    over: str
-    """What the interval is over: "pictures and people", or "pictures"."""
-    count: int
-    """Answers that it rests on."""
+PICTURES, BOTH = "over pictures", "over pictures and people"
+"""What intervals are over."""
 
 
 class Row(msgspec.Struct, frozen=True):
     """One row of Table 2."""
 
-    accuracy: Score
-    majority: Score
-    accuracy_on_guesses: Score
-    majority_on_guesses: Score
+    accuracy: Figure
+    majority: Figure
+    accuracy_on_guesses: Figure
+    majority_on_guesses: Figure
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -161,7 +152,7 @@ def score(table: Table, model: IntArray | None = None) -> tuple[Row, Row | None]
         table.right,
         (guesses == table.targets)[None],
     )
-    means = _Means(table.targets)
+    means = _Means(table.targets, table.classes)
     row = Row(*(means.score(*pair) for pair in zip(rights, masks, strict=True)))
     if model is None:
         return row, None
@@ -177,7 +168,7 @@ def compare(table: Table, model: IntArray) -> Difference:
     asked = table.asked
     people = np.asarray(full == table.targets) & asked
     ours = np.asarray(model == table.targets) & asked
-    means = _Means(table.targets)
+    means = _Means(table.targets, table.classes)
     values = means.draws(ours, asked) - means.draws(people, asked)
     low, high = np.percentile(values, [2.5, 97.5])
     if values.var() <= NO_SPREAD:  # never apart here does not mean never
@@ -202,7 +193,8 @@ class _Means:
     bias also for small m (Rao and Wu, 1988). Classes with one picture are drawn among each other.
     """
 
-    def __init__(self, targets: IntArray, draws: int = DRAWS, seed: int = 0) -> None:
+    def __init__(self, targets: IntArray, classes: int, draws: int = DRAWS, seed: int = 0) -> None:
+        self._chance = 1 / classes
         self._order = np.argsort(targets, kind="stable")
         _, self._starts, sizes = np.unique(
             targets[self._order], return_index=True, return_counts=True
@@ -252,7 +244,7 @@ class _Means:
         sizes = sizes[sizes > 0]
         return float(len(sizes) ** 2 / (1 / sizes).sum()) if len(sizes) else 0.0
 
-    def score(self, right: BoolArray, mask: BoolArray, *, people: bool = True) -> Score:
+    def score(self, right: BoolArray, mask: BoolArray, *, people: bool = True) -> Figure:
         """(p, n) answers as one number.
 
         Between people its variance is that of their mean, s² / p, by Student's t with p - 1 degrees
@@ -261,9 +253,19 @@ class _Means:
         """
         values = np.array([self.value(*pair) for pair in zip(right, mask, strict=True)])
         some = ~np.isnan(values)
-        count = int(mask.sum())
+
+        def found(value: float, low: float, high: float, method: str) -> Figure:
+            return Figure(
+                value=value,
+                low=low,
+                high=high,
+                chance=self._chance,
+                count=int(mask.sum()),
+                method=method,
+            )
+
         if not some.any():
-            return Score(float("nan"), float("nan"), float("nan"), "pictures", count)
+            return found(np.nan, np.nan, np.nan, PICTURES)
         value = float(values[some].mean())
         pairs = zip(right[some], mask[some], strict=True)
         draws = np.mean([self.draws(*pair) for pair in pairs], axis=0)
@@ -271,13 +273,11 @@ class _Means:
         spread = max(float(values[some].var()), float(np.nanvar(draws)))
         if number < 2 or not people or spread <= NO_SPREAD:
             low, high = self.interval(value, draws, np.asarray(mask.sum(axis=0) > 0))
-            return Score(value, low, high, "pictures", count)
+            return found(value, low, high, PICTURES)
         stats = require("scipy.stats", extra="eval")
         between = float(values[some].var(ddof=1)) / number
         within = float(np.nanvar(draws))
         # Welch and Satterthwaite: only the part between people has few degrees of freedom.
         freedom = (between + within) ** 2 / (between**2 / (number - 1)) if between > 0 else np.inf
         reach = float(stats.t.ppf(0.975, freedom)) * (between + within) ** 0.5
-        return Score(
-            value, max(0.0, value - reach), min(1.0, value + reach), "pictures and people", count
-        )
+        return found(value, max(0.0, value - reach), min(1.0, value + reach), BOTH)

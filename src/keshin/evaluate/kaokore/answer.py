@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 from keshin.errors import KeshinError
-from keshin.evaluate.kaokore.clustered import Figure
-from keshin.evaluate.kaokore.results import KindRow, Method, Study
+from keshin.evaluate.kaokore.results import Earlier, KindRow, Method, Study
+from keshin.evaluate.kaokore.zero_shot import untouched
 from keshin.facts import kaokore as facts
+from keshin.pages.numbers import NOTHING, percent, with_interval
+from keshin.pages.words import Words, words_in
+from keshin.statistics.figure import Figure
 
 WORDS = Path(__file__).with_name("words.toml")
 CLEAR = 0.5
@@ -21,31 +22,14 @@ OTHERS = "others without such a tag"
 BEHIND = "seen from behind"
 
 
-def words_of(language: str) -> Mapping[str, str]:
+def words_of(language: str) -> Words:
     """The texts of a language. Raises ``KeshinError`` for one that is not there."""
-    found = _words()
-    if language not in found:
-        raise KeshinError(
-            f"There is no report in the language '{language}'. There are: {', '.join(found)}."
-        )
-    return found[language]
-
-
-@cache
-def _words() -> dict[str, dict[str, str]]:
-    return tomllib.loads(WORDS.read_text(encoding="utf-8"))
-
-
-def percent(value: float) -> str:
-    """One digit after the point, or none where there is nothing to say."""
-    return f"{100 * value:.1f} %"
+    return words_in(WORDS, language)
 
 
 def ranged(figure: Figure | None) -> str:
     """A value with its interval."""
-    if figure is None:
-        return "–"
-    return f"{100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return NOTHING if figure is None else with_interval(figure.value, figure.low, figure.high)
 
 
 def answer(study: Study, language: str) -> list[str]:
@@ -100,11 +84,44 @@ def _zero_shot(study: Study, best: Method, words: Mapping[str, str]) -> list[str
         for method in study.methods
         if method.key.startswith("zero_shot_") and method is not best
     ]
-    plain = study.method(f"plain_{best.key[-2:]}")
-    if plain is not None:
-        said.append(_asked(study, plain, words, "plain"))
+    language = best.key[-2:]
+    said += _untouched(study, language, words)
+    blind = study.method(f"blind_{language}")
+    if blind is not None:
+        apart = blind.apart
+        said.append(
+            words["blind"].format(
+                dev=ranged(blind.dev.area),
+                apart=ranged(apart.area if apart else None),
+                within=ranged(apart.within if apart else None),
+            )
+        )
     said.append(words["as_answered"].format(value=ranged(best.dev.as_answered)))
     return said
+
+
+def _untouched(study: Study, language: str, words: Mapping[str, str]) -> list[str]:
+    """What words are worth that nobody chose."""
+    plain, looked_up = study.method(f"plain_{language}"), study.method(f"dictionary_{language}")
+    if plain is None or looked_up is None:
+        return []
+    ways = untouched("incarnation", language)
+    own, other = (ways[key].words.classes for key in ("plain", "dictionary"))
+    within = [method.apart.within if method.apart else None for method in (plain, looked_up)]
+    works = any(figure is not None and figure.low > CLEAR for figure in within)
+    return [
+        words["untouched"].format(
+            plain=ranged(plain.dev.area),
+            dictionary=ranged(looked_up.dev.area),
+            plain_within=ranged(within[0]),
+            dictionary_within=ranged(within[1]),
+            incarnation=_listed(own["incarnation"], words),
+            people=_listed(own["people"], words),
+            dictionary_incarnation=_listed(other["incarnation"], words),
+            dictionary_people=_listed(other["people"], words),
+            verdict=words["untouched_works" if works else "untouched_chance"],
+        )
+    ]
 
 
 def _asked(study: Study, method: Method, words: Mapping[str, str], key: str) -> str:
@@ -175,9 +192,16 @@ def _points(value: float) -> str:
 
 
 def _examples(study: Study, words: Mapping[str, str]) -> list[str]:
-    most = study.few[-1].shots if study.few else 0
-    pairs = (("few", study.overtakes), ("few_within", study.overtakes_within))
-    return [words[key if n else f"{key}_never"].format(n=n, most=most) for key, n in pairs if most]
+    if not study.few:
+        return []
+    never = words["few_never"].format(most=max(entry.shots for entry in study.few))
+    places = (("few_dev", study.overtakes), ("few_within", study.overtakes_within))
+    said = []
+    for key, found in places:
+        counts = {s: words["few_count"].format(n=n) if n else never for s, n in found.items()}
+        alike = len(set(counts.values())) == 1 and f"{key}_same" in words
+        said.append(words[f"{key}_same" if alike else key].format(**counts))
+    return said
 
 
 def _beings(study: Study, language: str) -> list[str]:
@@ -220,6 +244,9 @@ def _cautions(study: Study, best: Method, words: Mapping[str, str]) -> list[str]
     if best.test and probe and probe.test and title and title.test:
         said.append(
             words["test_done"].format(
+                times=words["times_again"].format(n=len(study.earlier) + 1)
+                if study.earlier
+                else words["times_once"],
                 zero=ranged(best.test.area),
                 probe=ranged(probe.test.area),
                 title=ranged(title.test.area),
@@ -228,6 +255,21 @@ def _cautions(study: Study, best: Method, words: Mapping[str, str]) -> list[str]
                 probe_balanced=ranged(probe.test.balanced),
             )
         )
+        said += [_before(one, words) for one in study.earlier]
     else:
         said.append(words["test_not"])
     return said
+
+
+def _before(earlier: Earlier, words: Mapping[str, str]) -> str:
+    """What the test split said when it was asked before."""
+    areas, balanced = earlier.areas, earlier.balanced
+    zero = max((key for key in areas if key.startswith("zero_shot_")), key=lambda k: areas[k].value)
+    return words["test_again"].format(
+        made=earlier.made,
+        note=f" ({earlier.note})" if earlier.note else "",
+        zero=ranged(areas[zero]),
+        probe=ranged(areas.get("probe")),
+        balanced=ranged(balanced[zero]),
+        probe_balanced=ranged(balanced.get("probe")),
+    )

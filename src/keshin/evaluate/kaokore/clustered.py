@@ -1,161 +1,92 @@
-"""Measures of a two-class question whose pictures come in works, with intervals that know it.
+"""What is told of answers about faces: values with 95 % intervals that know of works.
 
-Faces of one scroll are alike, so a bootstrap over faces is too sure of itself. Here whole works are
-drawn with repetition (Field and Welsh 2007); every measure takes a weight for each face, and a draw
-is a set of weights. n counts faces, g works, b draws.
+Faces of one scroll are alike, so an interval over faces is too sure of itself. The measures and
+their intervals are those of ``keshin.statistics``, with works as groups: influences are summed
+within a work before they are squared. n counts faces, g works.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from keshin.statistics.figure import Figure
+from keshin.statistics.intervals import effective_bounds
+from keshin.statistics.metrics import accuracy, balanced_accuracy, measure, study
+from keshin.statistics.uncertainty import compare
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
-Statistic = Callable[[FloatArray], FloatArray]
-"""(b, n) weights -> (b,) values, nan where a draw has no face of a class."""
-DRAWS, AT_ONCE = 2000, 100
+AREA, PRECISION = "ROC AUC", "average precision"
 
 
-class Figure(msgspec.Struct, frozen=True):
-    """A value between 0 and 1 with its 95 % interval, chance and what it rests on."""
-
-    value: float
-    low: float
-    high: float
-    chance: float
-    count: int
-    """Faces; for ``within``, works."""
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-
-
-def area(targets: IntArray, scores: FloatArray) -> Statistic:
+def area(targets: IntArray, scores: FloatArray) -> float:
     """Area under the ROC curve: how often an incarnation scores above a person; ties count half."""
-    order, starts = _runs(scores)
-    ones = targets[order] == 1
-
-    def value(weights: FloatArray) -> FloatArray:
-        ordered = weights[:, order]
-        up = np.add.reduceat(ordered * ones, starts, axis=1)
-        down = np.add.reduceat(ordered * ~ones, starts, axis=1)
-        below = np.cumsum(down, axis=1) - down / 2
-        return _divide((up * below).sum(axis=1), up.sum(axis=1) * down.sum(axis=1))
-
-    return value
+    return study(AREA, targets, scores).value
 
 
-def precision(targets: IntArray, scores: FloatArray) -> Statistic:
-    """Average precision, as scikit-learn has it: precision weighted by the steps of recall."""
-    order, starts = _runs(-scores)
-    ones = targets[order] == 1
-
-    def value(weights: FloatArray) -> FloatArray:
-        ordered = weights[:, order]
-        up = np.add.reduceat(ordered * ones, starts, axis=1)
-        found = np.cumsum(up, axis=1)
-        named = np.cumsum(np.add.reduceat(ordered, starts, axis=1), axis=1)
-        precise = np.divide(found, named, out=np.zeros_like(found), where=named > 0)
-        return _divide((up * precise).sum(axis=1), up.sum(axis=1))
-
-    return value
+def ranked(metric: str, targets: IntArray, scores: FloatArray, works: IntArray) -> Figure:
+    """``AREA`` or ``PRECISION`` of (n,) scores, higher for incarnations."""
+    found = measure(metric, targets, scores, groups=works)
+    return _sure(found) if metric == AREA and np.ptp(scores) == 0 else found
 
 
-def recall(targets: IntArray, predictions: IntArray, classes: int) -> Statistic:
-    """Balanced accuracy: the mean of the classes' recalls, over the classes that occur at all."""
-    present = [c for c in range(classes) if (targets == c).any()]
-
-    def value(weights: FloatArray) -> FloatArray:
-        right = weights * (targets == predictions)
-        parts = [
-            _divide(right[:, targets == c].sum(axis=1), weights[:, targets == c].sum(axis=1))
-            for c in present
-        ]
-        return np.asarray(np.mean(parts, axis=0))
-
-    return value
+def balanced(targets: IntArray, said: IntArray, classes: int, works: IntArray) -> Figure:
+    """Balanced accuracy of (n,) answers: the mean of the recalls of the classes that occur."""
+    found = balanced_accuracy(targets, said, classes, groups=works)
+    return _sure(found) if np.ptp(said) == 0 else found
 
 
-def share(right: npt.NDArray[np.bool_]) -> Statistic:
-    """Share of faces for which ``right`` is true: accuracy, or the recall of a part."""
-    return lambda weights: _divide((weights * right).sum(axis=1), weights.sum(axis=1))
+def share(targets: IntArray, said: IntArray, classes: int, works: IntArray) -> Figure:
+    """Accuracy of (n,) answers, beside the share of the most frequent class."""
+    found = accuracy(targets, said, classes, groups=works)
+    majority = float(np.bincount(targets).max()) / len(targets)
+    return msgspec.structs.replace(found, chance=majority)
 
 
-def figure(
-    statistic: Statistic, works: IntArray, *, chance: float, draws: int = DRAWS, seed: int = 0
-) -> Figure:
-    """The value on all faces, and the percentiles 2.5 and 97.5 over draws of whole works."""
-    value = float(statistic(np.ones((1, len(works))))[0])
-    low, high = bounds(bootstrap(statistic, works, draws=draws, seed=seed))
-    return Figure(value, low, high, chance, len(works))
+def difference(targets: IntArray, first: FloatArray, second: FloatArray, works: IntArray) -> Figure:
+    """How much the first scores' area exceeds the second's, on the same faces."""
+    found = compare(AREA, targets, first, second, groups=works)
+    low, high = found.low, found.high
+    return Figure(
+        value=found.difference,
+        low=low,
+        high=high,
+        chance=0.0,
+        count=len(targets),
+        method=found.method,
+        unit="difference",
+    )
 
 
-def difference(
-    first: Statistic, second: Statistic, works: IntArray, *, draws: int = DRAWS
-) -> Figure:
-    """How much the first exceeds the second on the same faces: both are taken on the same draws."""
-    return figure(lambda weights: first(weights) - second(weights), works, chance=0.0, draws=draws)
-
-
-def bootstrap(statistic: Statistic, works: IntArray, *, draws: int, seed: int = 0) -> FloatArray:
-    """(draws,) values, each on as many works as there are, drawn with repetition."""
-    _, numbers = np.unique(works, return_inverse=True)
-    count = int(numbers.max()) + 1
-    rng = np.random.default_rng(seed)
-    values = []
-    for start in range(0, draws, AT_ONCE):
-        several = min(AT_ONCE, draws - start)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=several)
-        values.append(statistic(drawn[:, numbers].astype(np.float64)))
-    return np.concatenate(values)
-
-
-def within(
-    targets: IntArray, scores: FloatArray, works: IntArray, *, draws: int = DRAWS, seed: int = 0
-) -> tuple[Figure | None, dict[int, float]]:
-    """The mean area under the curve within works that hold both kinds, and each work's own.
-
-    Here the scroll gives nothing away. Each work counts once; the interval comes from drawing
-    works.
-    None where no work holds both.
-    """
-    areas: dict[int, float] = {}
+def areas_within(targets: IntArray, scores: FloatArray, works: IntArray) -> dict[int, float]:
+    """work -> the area under the curve, of the works that hold both kinds."""
+    found = {}
     for work in np.unique(works):
         rows = works == work
         if 0 < targets[rows].sum() < rows.sum():
-            one = np.ones((1, int(rows.sum())))
-            areas[int(work)] = float(area(targets[rows], scores[rows])(one)[0])
-    if not areas:
-        return None, areas
-    values = np.array(list(areas.values()))
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
-    low, high = bounds(means)
-    return Figure(float(values.mean()), low, high, 0.5, len(values)), areas
-
-
-def bounds(values: FloatArray) -> tuple[float, float]:
-    """The 95 % interval of draws; draws that had no value do not count."""
-    known = values[~np.isnan(values)]
-    if len(known) == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _runs(scores: FloatArray) -> tuple[IntArray, IntArray]:
-    """The order of rising scores, and where each new score begins in it."""
-    order = np.argsort(scores, kind="stable")
-    ordered = np.asarray(scores)[order]
-    return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-
-
-def _divide(top: FloatArray, bottom: FloatArray) -> FloatArray:
-    top, bottom = np.broadcast_arrays(np.asarray(top, np.float64), bottom)
-    found = np.full(top.shape, np.nan)
-    np.divide(top, bottom, out=found, where=bottom > 0)
+            found[int(work)] = area(targets[rows], scores[rows])
     return found
+
+
+def within(targets: IntArray, scores: FloatArray, works: IntArray) -> Figure | None:
+    """The mean area within works that hold both kinds: here the scroll gives nothing away.
+
+    Each work counts once, and is one sample. None where no work holds both.
+    """
+    areas = np.array(list(areas_within(targets, scores, works).values()))
+    if not len(areas):
+        return None
+    count, value = len(areas), float(areas.mean())
+    if (areas == 0.5).all():
+        return Figure(value=value, low=value, high=value, chance=0.5, count=count)
+    variance = float(areas.var(ddof=1)) / count if count > 1 else 0.0
+    low, high = effective_bounds(value, variance, count, max(count - 1, 1))
+    method = "effective number of works, Student"
+    return Figure(value=value, low=low, high=high, chance=0.5, count=count, method=method)
+
+
+def _sure(figure: Figure) -> Figure:
+    """Of one answer to every question, which is at chance whatever the pictures."""
+    return msgspec.structs.replace(figure, low=figure.value, high=figure.value)

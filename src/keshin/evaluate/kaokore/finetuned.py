@@ -17,10 +17,10 @@ import numpy as np
 from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces
 from keshin.evaluate.kaokore.study import Found, Material, compare
 from keshin.evaluate.kaokore.trained import FOLDS, folds_by_work, margins
 from keshin.evaluate.kaokore.zero_shot import Candidate, Threshold, ask
+from keshin.evaluate.sets.kaokore.faces import Faces
 from keshin.facts import kaokore as facts
 
 OFFICIAL = "official"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import FROM_BEHIND, Face
 from keshin.evaluate.kaokore.results import KindRow, Mistake
 from keshin.evaluate.kaokore.study import Found, Material
+from keshin.evaluate.sets.kaokore.faces import FROM_BEHIND, Face
 from keshin.facts import kaokore as facts
 
 LEAST = 5

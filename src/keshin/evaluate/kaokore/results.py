@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
-from keshin.evaluate.kaokore.clustered import Figure
+from keshin.errors import DataError
+from keshin.statistics.figure import Figure
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +73,10 @@ class Prompt(Result, frozen=True, kw_only=True):
 
 
 class Shots(Result, frozen=True, kw_only=True):
-    """The probe after some examples a class: mean and 95 % of the draws."""
+    """A classifier after some examples a class: mean, and 95 % of resampled draws and works."""
 
+    start: str
+    """``zero``, or ``text``: drawn towards the weights of the texts that train chose."""
     shots: int
     dev: float
     dev_low: float
@@ -108,6 +113,61 @@ class Mistake(Result, frozen=True, kw_only=True):
     """Above 0: called an incarnation; in units of the scores' spread."""
 
 
+class Earlier(Result, frozen=True, kw_only=True):
+    """What the test split said when it was asked before, of the method as it was then."""
+
+    made: str
+    note: str = ""
+    areas: dict[str, Figure]
+    balanced: dict[str, Figure]
+
+
+class _Tested(msgspec.Struct, frozen=True):
+    area: Figure
+    balanced: Figure
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    key: str
+    test: _Tested | None = None
+
+
+class _Before(msgspec.Struct, frozen=True):
+    """Of the JSON of any study, also of an older keshin: what is needed to tell of its test."""
+
+    made: str
+    methods: tuple[_Asked, ...]
+    earlier: tuple[Earlier, ...] = ()
+
+
+def read_earlier(path: Path, note: str = "") -> tuple[Earlier, ...]:
+    """The times that the test split was asked, the last of them by the study in this file.
+
+    Raises ``DataError`` for a file that is no study, or one that did not ask it.
+    """
+    try:
+        before = msgspec.json.decode(path.read_bytes(), type=_Before)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise DataError(
+            f"{path} is no study of KaoKore ({error}). Give what keshin kaokore --format json "
+            "wrote."
+        ) from error
+    tested = {one.key: one.test for one in before.methods if one.test is not None}
+    if not tested:
+        raise DataError(
+            f"The study in {path} did not ask the test split, so nothing is to be told."
+        )
+    return (
+        *before.earlier,
+        Earlier(
+            made=before.made,
+            note=note,
+            areas={key: test.area for key, test in tested.items()},
+            balanced={key: test.balanced for key, test in tested.items()},
+        ),
+    )
+
+
 class Study(Result, frozen=True, kw_only=True):
     """Everything."""
 
@@ -127,6 +187,8 @@ class Study(Result, frozen=True, kw_only=True):
     works_with_both: int
     final: bool
     """Whether the test split was asked."""
+    earlier: tuple[Earlier, ...] = ()
+    """The times that it was asked before."""
     methods: tuple[Method, ...]
     gains: dict[str, Figure] = {}
     """method -> area on unseen works beyond the best zero-shot's, on the same draws of works."""
@@ -136,9 +198,9 @@ class Study(Result, frozen=True, kw_only=True):
     chosen: dict[str, tuple[str, ...]]
     """language -> what each fold chose, then what all of train chose."""
     few: tuple[Shots, ...]
-    overtakes: int | None = None
-    """Examples a class from which the probe is above zero-shot on dev."""
-    overtakes_within: int | None = None
+    overtakes: dict[str, int | None] = {}
+    """start -> examples a class from which it is above zero-shot on dev."""
+    overtakes_within: dict[str, int | None] = {}
     kinds: tuple[KindRow, ...]
     mistakes: tuple[Mistake, ...]
     unread: tuple[str, ...] = ()

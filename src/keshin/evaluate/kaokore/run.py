@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from keshin.core.pictures import Failure
 from keshin.encode.embeddings import open_store
 from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
+from keshin.evaluate.features import extract
 from keshin.evaluate.kaokore import study as s
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces, read_faces
+from keshin.evaluate.kaokore.few import few_examples
 from keshin.evaluate.kaokore.finetuned import Load, open_finetuned
 from keshin.evaluate.kaokore.mistakes import by_kind, surest_mistakes
-from keshin.evaluate.kaokore.results import Method, Shots, Study
+from keshin.evaluate.kaokore.results import Earlier, Method, Shots, Study
+from keshin.evaluate.probes.few_shot import Start
+from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.facts import kaokore as facts
 
 PACKAGES = ("numpy", "onnxruntime", "scikit-learn", "pillow")
@@ -38,7 +42,11 @@ class Options:
     """That the folder must hold; "" takes what is there."""
     final: bool = False
     """Ask the test split. Nothing is chosen on it, and it should be asked once."""
+    earlier: tuple[Earlier, ...] = ()
+    """The times that it was asked before: they are told beside."""
     finetuned: Path | None = None
+    draws: int = 20
+    """Of a few examples."""
     command: str = ""
     cache: bool = True
 
@@ -69,8 +77,10 @@ def run_study(
     rows = np.concatenate([faces.rows(split) for split in splits])
     say(f"looking at {len(rows)} faces")
     vectors, good, failures = look(encoder, faces, rows, cache=options.cache)
-    material = s.Material(faces, rows[good], vectors, encoder, options.final, say)
-    kinds: dict[str, FloatArray] = {"probe": vectors}
+    paths = [faces.path(row) for row in rows[good]]
+    features_read = extract(encoder, paths, kind="probe", cache=options.cache).vectors
+    material = s.Material(faces, rows[good], vectors, encoder, options.final, say, features_read)
+    kinds: dict[str, FloatArray] = {"probe": material.read}
     for key, other in (features or {}).items():
         say(f"{key}: looking at the faces")
         kinds[key] = other(faces, material.rows)
@@ -85,14 +95,16 @@ def run_study(
     asked = {language: s.zero_shot(material, language) for language in s.LANGUAGES}
     found = [
         s.constant(material),
-        *(s.plain_prompt(material, language) for language in s.LANGUAGES),
+        *(one for language in s.LANGUAGES for one in s.untouched_words(material, language)),
+        *(s.zero_shot(material, language, blind=True).found for language in s.LANGUAGES),
         *(one.found for one in asked.values()),
         *s.learn_all(material, kinds),
         *([tuned.found(material)] if tuned is not None else []),
     ]
     methods = tuple(one.method for one in found)
-    few = s.few_shot(material)
-    best = max(asked.values(), key=lambda one: max(p.train for p in one.prompts)).found
+    leading = max(asked.values(), key=lambda one: max(p.train for p in one.prompts))
+    best = leading.found
+    few = few_examples(material, leading.way, leading.of_fold, draws=options.draws)
     told = [one for one in found if one.method.key in TOLD]
     return Study(
         version=faces.version,
@@ -112,6 +124,7 @@ def run_study(
         works=len(np.unique(material.works[material.seen])),
         works_with_both=_both(material),
         final=options.final,
+        earlier=options.earlier if options.final else (),
         methods=methods,
         gains={
             one.method.key: s.gain(material, one, best)
@@ -123,14 +136,17 @@ def run_study(
         prompts=tuple(prompt for one in asked.values() for prompt in one.prompts),
         chosen={language: one.chosen for language, one in asked.items()},
         few=tuple(few),
-        overtakes=_overtakes(few, best.method, apart=False),
-        overtakes_within=_overtakes(few, best.method, apart=True),
+        overtakes={start: _overtakes(few, start, best.method) for start in STARTS},
+        overtakes_within={
+            start: _overtakes(few, start, best.method, apart=True) for start in STARTS
+        },
         kinds=by_kind(material, told),
         mistakes=tuple(m for one in told for m in surest_mistakes(material, one)),
         unread=tuple(f"{Path(f.file).name}: {f.error}" for f in failures),
     )
 
 
+STARTS: tuple[Start, ...] = get_args(Start)
 TRAINED = ("probe", "resnet50", "finetuned")
 TOLD = ("zero_shot_en", "probe", "finetuned")
 """Methods whose recalls by kind and mistakes are shown."""
@@ -171,14 +187,16 @@ def _both(material: s.Material) -> int:
     return sum(bool(0 < known[works == work].mean() < 1) for work in np.unique(works))
 
 
-def _overtakes(few: list[Shots], zero_shot: Method, *, apart: bool) -> int | None:
-    """The fewest examples a class after which the probe is, and stays, above zero-shot."""
+def _overtakes(
+    few: list[Shots], start: str, zero_shot: Method, *, apart: bool = False
+) -> int | None:
+    """The fewest examples a class after which it is, and stays, above zero-shot."""
     aim = zero_shot.dev.area.value
     if apart:
         within = zero_shot.apart.within if zero_shot.apart else None
         aim = within.value if within else 1.0
     first: int | None = None
-    for entry in reversed(few):
+    for entry in reversed([entry for entry in few if entry.start == start]):
         if (entry.within if apart else entry.dev) <= aim:
             break
         first = entry.shots

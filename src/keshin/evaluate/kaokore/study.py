@@ -1,8 +1,7 @@
 """The study: can this model tell 化身 from 人?
 
 Chosen and learnt on train, told on dev and with works kept apart; the test split is asked only
-where
-``final`` says so, and nothing is chosen on it.
+where ``final`` says so, and nothing is chosen on it.
 """
 
 from __future__ import annotations
@@ -17,28 +16,29 @@ from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
 from keshin.evaluate.kaokore import clustered as c
 from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces
-from keshin.evaluate.kaokore.reader import targets
-from keshin.evaluate.kaokore.results import Method, Plain, Prompt, Row, Scores, Shots
+from keshin.evaluate.kaokore.results import Method, Plain, Prompt, Row, Scores
 from keshin.evaluate.kaokore.trained import (
-    SHOTS,
     Answer,
     Probe,
     apart,
-    few_examples,
     folds_by_work,
     margins,
     title_only,
 )
 from keshin.evaluate.kaokore.zero_shot import (
+    Candidate,
     Threshold,
     ask,
     candidates,
     choose,
     criterion,
     nested,
+    untouched,
 )
+from keshin.evaluate.sets.kaokore.faces import Faces
+from keshin.evaluate.sets.kaokore.reader import targets
 from keshin.facts import kaokore as facts
+from keshin.statistics.figure import Figure
 
 if TYPE_CHECKING:
     from keshin.evaluate.kaokore.finetuned import Finetuned
@@ -59,6 +59,8 @@ class Material:
     encoder: Encoder
     final: bool = False
     say: Say = lambda _text: None
+    features: FloatArray | None = None
+    """(n, e) what probes read: before the projection (paper, appendix A.3); None: the vectors."""
     folds: IntArray = field(init=False)
     works: IntArray = field(init=False)
     split: dict[str, IntArray] = field(init=False)
@@ -85,6 +87,11 @@ class Material:
         return targets(self.faces, question)[self.rows]
 
     @property
+    def read(self) -> FloatArray:
+        """What probes read."""
+        return self.vectors if self.features is None else self.features
+
+    @property
     def train(self) -> IntArray:
         """The only rows to learn from or to choose on."""
         return self.split["train"]
@@ -103,12 +110,12 @@ class Material:
         plain = None
         if answered is not None:
             nearest = np.asarray(answered[rows] > 0, np.int64)
-            plain = c.figure(c.recall(known, nearest, 2), works, chance=0.5)
+            plain = c.balanced(known, nearest, 2, works)
         return Scores(
-            area=c.figure(c.area(known, given), works, chance=0.5),
-            precision=c.figure(c.precision(known, given), works, chance=float(known.mean())),
-            balanced=c.figure(c.recall(known, called, 2), works, chance=0.5),
-            within=c.within(known, given, works)[0],
+            area=c.ranked(c.AREA, known, given, works),
+            precision=c.ranked(c.PRECISION, known, given, works),
+            balanced=c.balanced(known, called, 2, works),
+            within=c.within(known, given, works),
             as_answered=plain,
         )
 
@@ -116,10 +123,9 @@ class Material:
         """Accuracy and balanced accuracy of (n, k) logits on some rows."""
         known, works = self.targets(question)[rows], self.works[rows]
         said, classes = logits[rows].argmax(axis=1), logits.shape[1]
-        majority = np.bincount(known).max() / len(known)
         return Plain(
-            accuracy=c.figure(c.share(known == said), works, chance=float(majority)),
-            balanced=c.figure(c.recall(known, said, classes), works, chance=1 / classes),
+            accuracy=c.share(known, said, classes, works),
+            balanced=c.balanced(known, said, classes, works),
         )
 
 
@@ -164,7 +170,10 @@ def learnt(material: Material, key: str, answer: Answer) -> Found:
     official = margins(answer(material.train, every))
     kept = margins(apart(answer, 2, material.folds, material.train))
     strengths = getattr(answer, "strengths", ())
-    detail = f"C = {', '.join(f'{s:g}' for s in strengths)}" if strengths else ""
+    detail = ""
+    if strengths:
+        first, *others = strengths
+        detail = f"C = {first:.2g}; of the folds {min(others):.2g} to {max(others):.2g}"
     return compare(material, key, official, kept, detail=detail)
 
 
@@ -174,15 +183,25 @@ class Asked:
 
     found: Found
     prompts: list[Prompt]
-    chosen: tuple[str, ...]
-    """What each fold chose, then what all of train chose."""
+    way: Candidate
+    """What all of train chose."""
+    of_fold: list[Candidate]
+    """What was chosen without the works of each fold."""
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of these: of the folds, then of all of train."""
+        return tuple(way.name for way in (*self.of_fold, self.way))
 
 
-def zero_shot(material: Material, language: str) -> Asked:
-    """All prompts of a language, the choice on train, and what that choice is worth."""
+def zero_shot(material: Material, language: str, *, blind: bool = False) -> Asked:
+    """All prompts of a language, the choice on train, and what that choice is worth.
+
+    ``blind``: only among words of people who had not seen the makers' tags.
+    """
     material.say(f"zero-shot, {language}")
     known, train, dev = material.targets("incarnation"), material.train, material.split["dev"]
-    ways = candidates("incarnation", language)
+    ways = candidates("incarnation", language, blind=blind)
     answers = [ask(material.encoder, way, material.vectors) for way in ways]
     best = choose(known[train], [logits[train] for logits in answers])
     outer = nested(known, answers, material.folds, train)
@@ -190,7 +209,7 @@ def zero_shot(material: Material, language: str) -> Asked:
     official = Threshold.fit(known[train], margin[train])(margin)
     found = compare(
         material,
-        f"zero_shot_{language}",
+        f"{'blind' if blind else 'zero_shot'}_{language}",
         official,
         outer.scores,
         answered=margin,
@@ -207,24 +226,25 @@ def zero_shot(material: Material, language: str) -> Asked:
         )
         for number, (way, logits) in enumerate(zip(ways, answers, strict=True))
     ]
-    names = tuple(ways[number].name for number in (*outer.chosen, best))
-    return Asked(found, prompts, names)
+    return Asked(found, prompts, ways[best], [ways[number] for number in outer.chosen])
 
 
-def plain_prompt(material: Material, language: str) -> Found:
-    """The data set's own words in the default template: nothing was chosen."""
-    way = candidates("incarnation", language)[0]
-    margin = margins(ask(material.encoder, way, material.vectors))
-    return compare(material, f"plain_{language}", margin, margin, answered=margin, detail=way.name)
+def untouched_words(material: Material, language: str) -> list[Found]:
+    """Words that nobody chose, in the default template: the data set's, and a dictionary's."""
+    found = []
+    for key, way in untouched("incarnation", language).items():
+        margin = margins(ask(material.encoder, way, material.vectors))
+        found.append(
+            compare(material, f"{key}_{language}", margin, margin, answered=margin, detail=way.name)
+        )
+    return found
 
 
-def gain(material: Material, method: Found, other: Found) -> c.Figure:
+def gain(material: Material, method: Found, other: Found) -> Figure:
     """How much more area a method has than another on unseen works."""
     rows = material.seen
     known = material.targets("incarnation")[rows]
-    return c.difference(
-        c.area(known, method.apart[rows]), c.area(known, other.apart[rows]), material.works[rows]
-    )
+    return c.difference(known, method.apart[rows], other.apart[rows], material.works[rows])
 
 
 def constant(material: Material) -> Found:
@@ -243,37 +263,6 @@ def learn_all(material: Material, features: Mapping[str, FloatArray]) -> list[Fo
     return found
 
 
-def few_shot(material: Material, draws: int = 20) -> list[Shots]:
-    """The probe after 1 to 16 examples a class: on dev, and within works that it has not seen."""
-    material.say("few examples")
-    known, train, dev = material.targets("incarnation"), material.train, material.split["dev"]
-    rows = []
-    for shots in SHOTS:
-        official = few_examples(material.vectors, known, train, dev, shots=shots, draws=draws)
-        areas = [float(c.area(known[dev], s)(np.ones((1, len(dev))))[0]) for s in official]
-        withins: list[list[float]] = [[] for _ in range(draws)]
-        for fold in range(int(material.folds.max()) + 1):
-            learn = train[material.folds[train] != fold]
-            asked = material.seen[material.folds[material.seen] == fold]
-            held = few_examples(material.vectors, known, learn, asked, shots=shots, draws=draws)
-            for draw, scores in enumerate(held):
-                of_works = c.within(known[asked], scores, material.works[asked], draws=1)[1]
-                withins[draw] += of_works.values()
-        means = [float(np.mean(values)) for values in withins]
-        rows.append(
-            Shots(
-                shots=shots,
-                dev=float(np.mean(areas)),
-                dev_low=float(np.percentile(areas, 2.5)),
-                dev_high=float(np.percentile(areas, 97.5)),
-                within=float(np.mean(means)),
-                within_low=float(np.percentile(means, 2.5)),
-                within_high=float(np.percentile(means, 97.5)),
-            )
-        )
-    return rows
-
-
 def other_question(
     material: Material,
     question: str,
@@ -285,6 +274,10 @@ def other_question(
     known, classes = material.targets(question), facts.CLASSES[question]
     most = np.bincount(known[material.train]).argmax()
     rows = [_row(material, question, "majority", np.eye(len(classes))[np.full(len(known), most)])]
+    for language in LANGUAGES:
+        for key, way in untouched(question, language).items():
+            logits = ask(material.encoder, way, material.vectors)
+            rows.append(_row(material, question, f"{key}_{language}", logits, logits, way.name))
     for language in LANGUAGES:
         ways = candidates(question, language)
         answers = [ask(material.encoder, way, material.vectors) for way in ways]

@@ -1,10 +1,8 @@
-"""Answers that were learnt from examples: linear probe, few examples, the title of the work alone.
+"""Answers that were learnt from examples: a linear probe, and the title of the work alone.
 
 Everything comes in two kinds. ``official``: learnt on train, asked on the rest, as published
-results
-are; faces of one page lie on both sides then. ``apart``: every face is asked by a model that has
-seen no
-face of its work. Nothing but train is ever learnt from.
+results are; faces of one page lie on both sides then. ``apart``: every face is asked by a model
+that has seen no face of its work. Nothing but train is ever learnt from.
 """
 
 from __future__ import annotations
@@ -14,18 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from keshin.errors import DataError, require
-from keshin.evaluate.kaokore.clustered import FloatArray, IntArray
-from keshin.evaluate.kaokore.faces import Faces
-from keshin.evaluate.kaokore.reader import targets
-from keshin.evaluate.kaokore.zero_shot import criterion
+from keshin.evaluate.kaokore.clustered import AREA, FloatArray, IntArray
+from keshin.evaluate.probes.linear_probe import LinearProbe
+from keshin.evaluate.sets.kaokore.faces import Faces
+from keshin.evaluate.sets.kaokore.reader import targets
 
 FOLDS = 5
-STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)
-"""Inverse strength of the L2 penalty, on vectors of unit length times 10."""
-SCALE = 10.0
 INNER = 3
 NEVER = -1e9
-SHOTS = (1, 2, 4, 8, 16)
 Answer = Callable[[IntArray, IntArray], FloatArray]
 """Rows to learn from, rows to ask -> (m, k) logits."""
 
@@ -34,8 +28,7 @@ def folds_by_work(faces: Faces, count: int = FOLDS) -> IntArray:
     """(n,) the fold of each face of a version: all faces of a work are in one.
 
     Folds are alike in their classes on train and dev; which pictures are on this machine, and
-    what the
-    test split holds, plays no part. Raises ``DataError``.
+    what the test split holds, plays no part. Raises ``DataError``.
     """
     selection = require("sklearn.model_selection", extra="eval")
     works, known = faces.column("work"), targets(faces, "incarnation")
@@ -69,96 +62,62 @@ def apart(answer: Answer, classes: int, folds: IntArray, fit: IntArray) -> Float
 
 
 class Probe:
-    """A linear probe with the L2 strength chosen within what it learns from, by whole works.
+    """The project's linear probe, its strength chosen within what it learns from, by whole works.
 
-    Incarnations are rare, so for them the classes weigh alike and the area under the curve counts;
-    for status and gender it is accuracy, which is what is published.
+    ``LinearProbe`` searches once for each of three parts that are held back in turn, whole works in
+    each; the strength is the geometric mean of what they found. Of incarnations, which are rare,
+    the search goes by the area under the curve, and what is known of how rare they are is taken
+    off the scores (King and Zeng, 2001): 0 is then the border at which classes weigh alike. For
+    status and gender it is accuracy, which is what is published.
     """
 
     def __init__(
         self, question: str, vectors: FloatArray, targets: IntArray, works: IntArray
     ) -> None:
         self.rare = question == "incarnation"
+        self.metric = AREA if self.rare else "accuracy"
         self.targets, self.works = targets, works
-        self.features = np.float32(SCALE) * np.asarray(vectors, np.float32)
+        self.features = np.asarray(vectors, np.float32)
         self.classes = int(targets.max()) + 1
         self.strengths: list[float] = []
         """Chosen, one for each call."""
 
     def __call__(self, rows: IntArray, asked: IntArray) -> FloatArray:
         inner = self._inner(rows)
-        parts = [(rows[inner != f], rows[inner == f]) for f in range(INNER)]
-        held = self.targets[np.concatenate([part for _, part in parts])]
-        worths = []
-        for strength in STRENGTHS:
-            logits = np.concatenate([self._fit(*part, strength) for part in parts])
-            worths.append(self._worth(held, logits))
-        self.strengths.append(STRENGTHS[int(np.argmax(worths))])
-        return self._fit(rows, asked, self.strengths[-1])
-
-    def _worth(self, targets: IntArray, logits: FloatArray) -> float:
-        if self.rare:
-            return criterion(targets, logits)
-        return float((logits.argmax(axis=1) == targets).mean())
+        found = []
+        for part in range(INNER):
+            kept, held = rows[inner != part], rows[inner == part]
+            validation = (self.features[held], self.targets[held])
+            probe = LinearProbe(metric=self.metric).fit(
+                self.features[kept], self.targets[kept], validation
+            )
+            found.append(probe.C_)
+        self.strengths.append(float(np.exp(np.mean(np.log(found)))))
+        probe = LinearProbe(self.strengths[-1]).fit(self.features[rows], self.targets[rows])
+        given = np.asarray(probe.decision_function(self.features[asked]), np.float64)
+        if given.ndim == 1:
+            if self.rare:
+                share = self.targets[rows].mean()
+                given = given - np.log(share / (1 - share))
+            return np.stack([np.zeros(len(given)), given], axis=1)
+        logits = np.full((len(asked), self.classes), NEVER)
+        logits[:, probe.classes_] = given
+        return logits
 
     def _inner(self, rows: IntArray) -> IntArray:
-        """Folds by work within what is learnt from; by face where works are too few."""
+        """Parts by work within what is learnt from; by face where works are too few."""
         selection = require("sklearn.model_selection", extra="eval")
         splitter = selection.StratifiedGroupKFold(INNER, shuffle=True, random_state=1)
-        folds = np.zeros(len(rows), np.int64)
+        parts = np.zeros(len(rows), np.int64)
         targets, works = self.targets[rows], self.works[rows]
         for number, (_, held) in enumerate(splitter.split(works, targets, works)):
-            folds[held] = number
+            parts[held] = number
         whole = all(
-            len(np.unique(targets[folds != f])) == self.classes and (folds == f).any()
+            len(np.unique(targets[parts != f])) == len(np.unique(targets))
+            and len(np.unique(targets[parts == f])) > 1
             for f in range(INNER)
         )
-        return folds if whole else np.arange(len(rows)) % INNER
-
-    def _fit(self, rows: IntArray, asked: IntArray, strength: float) -> FloatArray:
-        return fit_logits(
-            self.features[rows],
-            self.targets[rows],
-            self.features[asked],
-            self.classes,
-            strength=strength,
-            alike=self.rare,
-        )
-
-
-def fit_logits(
-    features: FloatArray,
-    targets: IntArray,
-    asked: FloatArray,
-    classes: int,
-    *,
-    strength: float,
-    alike: bool,
-) -> FloatArray:
-    """(m, k) logits of logistic regressions, with more than two classes each against the rest.
-
-    ``alike``: classes weigh alike, however rare they are. A class that does not occur is never
-    said.
-    """
-    if classes > 2:
-        found = np.full((len(asked), classes), NEVER)
-        for c in np.unique(targets):
-            one = np.asarray(targets == c, np.int64)
-            found[:, c] = _margin(features, one, asked, strength, alike)
-        return found
-    margin = _margin(features, targets, asked, strength, alike)
-    return np.stack([np.zeros(len(margin)), margin], axis=1)
-
-
-def _margin(
-    features: FloatArray, targets: IntArray, asked: FloatArray, strength: float, alike: bool
-) -> FloatArray:
-    linear = require("sklearn.linear_model", extra="eval")
-    model = linear.LogisticRegression(
-        C=strength, class_weight="balanced" if alike else None, solver="newton-cholesky", tol=1e-3
-    )
-    model.fit(features, targets)
-    return np.asarray(model.decision_function(asked), np.float64)
+        return parts if whole else np.arange(len(rows)) % INNER
 
 
 def title_only(targets: IntArray, works: IntArray) -> Answer:
@@ -182,25 +141,3 @@ def title_only(targets: IntArray, works: IntArray) -> Answer:
 def margins(logits: FloatArray) -> FloatArray:
     """(n, 2) logits -> (n,) scores, above 0 for the second class."""
     return np.asarray(logits[:, 1] - logits[:, 0])
-
-
-def few_examples(
-    vectors: FloatArray,
-    targets: IntArray,
-    learn: IntArray,
-    asked: IntArray,
-    *,
-    shots: int,
-    draws: int = 20,
-) -> FloatArray:
-    """(draws, m) scores after ``shots`` examples a class, drawn anew each time."""
-    rng = np.random.default_rng((shots, draws))
-    features = np.float32(SCALE) * np.asarray(vectors, np.float32)
-    found = []
-    for _ in range(draws):
-        rows = np.concatenate([
-            rng.choice(learn[targets[learn] == c], shots, replace=False)
-            for c in range(int(targets.max()) + 1)
-        ])  # fmt: skip
-        found.append(_margin(features[rows], targets[rows], features[asked], 1.0, alike=True))
-    return np.stack(found)

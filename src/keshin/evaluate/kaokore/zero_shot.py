@@ -1,8 +1,7 @@
 """Zero-shot answers to KaoKore's questions, and a choice of prompts that does not flatter.
 
 A candidate is a set of words for the classes and a set of templates. Each word is a label of the
-one
-classifier; a class's logit is the log of the sum over its words, so its probability is theirs
+one classifier; a class's logit is the log of the sum over its words, so its probability is theirs
 together. Which candidate is used is chosen on train. What that choice is worth is estimated with
 works kept apart: chosen on the other folds' works, asked on this fold's.
 """
@@ -14,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from keshin.classify import build_classifier
+from keshin.classify.labels import Labels
 from keshin.encode.encoder import Encoder
-from keshin.evaluate.kaokore.clustered import FloatArray, IntArray, area, recall
+from keshin.evaluate.kaokore.clustered import FloatArray, IntArray, area
 from keshin.facts import kaokore as facts
+from keshin.statistics.point_values import point_value
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,30 @@ class Candidate:
         return f"{self.words.name} / {self.templates.name}"
 
 
-def candidates(question: str, language: str) -> list[Candidate]:
-    """All ways to ask a question in a language; the first is the plain one."""
+def candidates(question: str, language: str, *, blind: bool = False) -> list[Candidate]:
+    """All ways to ask a question in a language, among which train chooses; the first is the plain
+    one. ``blind``: only with words that were written without the makers' tags in view."""
     known = facts.prompts()
     return [
         Candidate(question, words, templates)
         for words in known.words[question]
-        if words.language == language
+        if words.language == language and not (blind and words.saw_tags)
         for templates in known.templates
         if templates.language == language
     ]
+
+
+def untouched(question: str, language: str) -> dict[str, Candidate]:
+    """Ways to ask that nobody chose, in the default template: ``plain``, the data set's own words;
+    ``dictionary``, what a dictionary has for them."""
+    known = facts.prompts()
+    default = next(t for t in known.templates if t.language == language)
+    plain = next(w for w in known.words[question] if w.language == language)
+    looked_up = next(w for w in known.dictionary[question] if w.language == language)
+    return {
+        "plain": Candidate(question, plain, default),
+        "dictionary": Candidate(question, looked_up, default),
+    }
 
 
 def ask(encoder: Encoder, candidate: Candidate, vectors: FloatArray) -> FloatArray:
@@ -62,13 +77,20 @@ def ask(encoder: Encoder, candidate: Candidate, vectors: FloatArray) -> FloatArr
     return np.stack([np.logaddexp.reduce(logits[:, of], axis=1) for of in columns], axis=1)
 
 
+def text_weights(encoder: Encoder, candidate: Candidate) -> FloatArray:
+    """(k, d) one vector of unit length a class: its words averaged as aliases are."""
+    words = candidate.words.classes
+    labels = Labels({name: words[name] for name in facts.CLASSES[candidate.question]})
+    found = build_classifier(encoder, labels, templates=candidate.templates.templates)
+    return np.asarray(found.weights_)
+
+
 def criterion(targets: IntArray, logits: FloatArray) -> float:
     """What prompts are chosen by: the area under the curve of two classes, else balanced
     accuracy."""
-    ones = np.ones((1, len(targets)))
     if logits.shape[1] == 2:
-        return float(area(targets, logits[:, 1] - logits[:, 0])(ones)[0])
-    return float(recall(targets, logits.argmax(axis=1), logits.shape[1])(ones)[0])
+        return area(targets, logits[:, 1] - logits[:, 0])
+    return point_value("balanced accuracy")(targets, logits)
 
 
 def choose(targets: IntArray, answers: list[FloatArray]) -> int:
@@ -81,8 +103,7 @@ class Threshold:
     """Where "incarnation" begins: scores are shifted and scaled so that 0 is the border.
 
     Fitted on faces whose answers may be known. The scale makes the scores of folds, whose
-    prompts or
-    weights differ, comparable; it changes no order within a fold.
+    prompts or weights differ, comparable; it changes no order within a fold.
     """
 
     border: float

@@ -20,51 +20,24 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from keshin.errors import DataError
 from keshin.evaluate.probes.few_shot_curve import Curve, Point, Resampled, Zero, crossing
-from keshin.evaluate.probes.logistic import Rotated, Solution, Targets, rotate, solve
+from keshin.evaluate.probes.few_shot_fit import (
+    Examples,
+    Fitting,
+    FloatArray,
+    IntArray,
+    Start,
+    Text,
+)
 from keshin.statistics.point_values import Metric
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-Start: TypeAlias = Literal["zero", "text"]
+__all__ = ["SIZES", "Examples", "Start", "Text", "drawn_scores", "few_shot", "shuffled"]
+
 SIZES = (1, 2, 4, 8, 16)
-GRID: tuple[float, ...] = tuple(float(10.0**power) for power in range(-2, 5))
-"""What c is chosen from."""
-ONE_SHOT: dict[Start, float] = {"zero": 10.0, "text": 1.0}
-"""c for one example a class (docs/decisions.md: on which pictures it was found)."""
-FOLDS = 4
-TOLERANCE = 1e-3
-"""Of a fit, in units of its step: the loss is then within a millionth of the least."""
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Features with their classes."""
-
-    features: FloatArray
-    """(n, d)."""
-    targets: IntArray
-    """(n,) of 0 to k - 1."""
-
-    def take(self, rows: IntArray) -> Examples:
-        return Examples(self.features[rows], self.targets[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class Text:
-    """A zero-shot classifier on the same features: ``Classifier.weights_``, the model's scale."""
-
-    weights: FloatArray
-    """(k, d) of unit length."""
-    scale: float
-    """``Encoder.logit_scale``."""
 
 
 def few_shot(
@@ -109,7 +82,7 @@ def few_shot(
     rng = np.random.default_rng(seed)
     orders = [shuffled(train.targets, rng) for _ in range(draws)]
     resampled = Resampled(metric, test.targets, groups, rng)
-    fitting = _Fitting(classes, start, text)
+    fitting = Fitting(classes, start, text)
     points, spread = [], []
     done, total = 0, len(sizes) * draws + full
     for size in [*sizes, *([None] if full else [])]:
@@ -157,6 +130,31 @@ def few_shot(
     )
 
 
+def drawn_scores(
+    train: Examples,
+    asked: FloatArray,
+    classes: int,
+    size: int,
+    *,
+    start: Start = "zero",
+    text: Text | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> FloatArray:
+    """(draws, m, k) scores of (m, d) features after ``size`` examples a class, drawn each time.
+
+    For measures that are no metric of the scores of all pictures together; else as ``few_shot``.
+    """
+    _check(train, train, classes, start, text, (size,))
+    rng = np.random.default_rng(seed)
+    fitting, found = Fitting(classes, start, text), []
+    for _ in range(draws):
+        order = shuffled(train.targets, rng)
+        chosen = np.sort(np.concatenate([rows[:size] for rows in order]))
+        found.append(fitting.scores(train.take(chosen), size, asked)[1])
+    return np.stack(found)
+
+
 def _check(
     train: Examples,
     test: Examples,
@@ -188,98 +186,3 @@ def _check(
 def shuffled(targets: IntArray, rng: np.random.Generator) -> list[IntArray]:
     """One draw: the rows of each class in random order; the first n of each are its n-shot set."""
     return [rng.permutation(np.flatnonzero(targets == label)) for label in range(targets.max() + 1)]
-
-
-@dataclass
-class _Fitting:
-    """Fits one draw after the other, in the coordinates of its own features."""
-
-    classes: int
-    start: Start
-    text: Text | None
-    grid: Sequence[float] = field(default=GRID)
-
-    def scores(
-        self, drawn: Examples, size: int | None, test: FloatArray
-    ) -> tuple[float, FloatArray]:
-        """The strength C that was chosen, and the (m, k) scores of other features."""
-        found = np.unique(drawn.targets)
-        if len(found) < 2:
-            raise DataError("The examples are all of one class. Give at least two classes.")
-        spread = float(drawn.features.var(axis=0, dtype=np.float64).sum())
-        if not spread > 0:
-            raise DataError("All examples have the same features, so nothing can be learned.")
-        # n examples lie in n dimensions: everything else is done in these.
-        small = rotate(drawn.features, centre=False)
-        offset = None
-        if self.start == "text" and self.text is not None:
-            offset = self.text.scale * (drawn.features @ self.text.weights.T)
-        inner = Examples(small.features, drawn.targets)
-        strength = self._strength(inner, offset, size, spread)
-        rotated = rotate(inner.features, centre=offset is None)
-        solution = self._solve(rotated, inner.targets, strength, offset, None)
-        weights, intercept = solution.unrotated(rotated)
-        outer = (small.basis.astype(np.float64) @ weights).astype(np.float32)
-        scores = test @ outer + intercept.astype(np.float32)
-        if self.start == "text" and self.text is not None:
-            scores += self.text.scale * (test @ self.text.weights.T)
-        elif len(found) < self.classes:  # a class without examples is never the answer
-            scores[:, np.setdiff1d(np.arange(self.classes), found)] = scores.min() - 1
-        return strength, scores
-
-    def _solve(
-        self,
-        rotated: Rotated,
-        targets: IntArray,
-        strength: float,
-        offset: FloatArray | None,
-        near: Solution | None,
-    ) -> Solution:
-        return solve(
-            rotated,
-            Targets("softmax", self.classes, targets),
-            strength,
-            start=near,
-            offset=offset,
-            intercept=offset is None,
-            tolerance=TOLERANCE,
-        )
-
-    def _strength(
-        self, drawn: Examples, offset: FloatArray | None, size: int | None, spread: float
-    ) -> float:
-        """C, by cross-validation over the draw where it has more than one example a class."""
-        if size == 1:
-            return ONE_SHOT[self.start] / spread
-        place = _places(drawn.targets)
-        # With all examples, a fifth is held back once.
-        folds = [place % 5 == 4] if size is None else [place % FOLDS == f for f in range(FOLDS)]
-        folds = [held for held in folds if held.any() and not held.all()]
-        if not folds:
-            return ONE_SHOT[self.start] / spread
-        losses = np.zeros(len(self.grid))
-        for held in folds:
-            rotated = rotate(drawn.features[~held], centre=offset is None)
-            seen = rotated.apply(drawn.features[held])
-            target = Targets("softmax", self.classes, drawn.targets[held])
-            near = None
-            for index, relative in enumerate(self.grid):
-                near = self._solve(
-                    rotated,
-                    drawn.targets[~held],
-                    relative / spread,
-                    None if offset is None else offset[~held],
-                    near,
-                )
-                scores = near.scores(seen)
-                losses[index] += target.loss(scores if offset is None else scores + offset[held])
-        return self.grid[int(losses.argmin())] / spread
-
-
-def _places(targets: IntArray) -> IntArray:
-    """Each example's number within its class."""
-    places = np.empty(len(targets), np.int64)
-    for label in np.unique(targets):
-        rows = np.flatnonzero(targets == label)
-        places[rows] = np.arange(len(rows))
-    return places

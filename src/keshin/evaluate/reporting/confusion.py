@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.errors import require
-from keshin.evaluate.reporting.drawing import LEVELS, Canvas, fitted, percent, text_width
-from keshin.evaluate.reporting.words import Words
+from keshin.pages.drawing import LEVELS, Canvas, fitted, text_width
+from keshin.pages.numbers import percent
+from keshin.pages.words import Words
 
 Cells = Sequence[tuple[int, int, int]]
 """Right class, answer, pictures."""
@@ -106,7 +107,7 @@ def _labelled(cells: Cells, names: Sequence[str], order: Sequence[int], words: W
                 number = f"{table[row, column]}"
                 small = " small" if len(number) * 7 > size - 6 or font < 12 else ""
                 canvas.text(x + size / 2, y + size / 2 + 4, number, f"{ink}{small}", "middle")
-        right = percent(table[row, row] / totals[row]) if totals[row] else "–"
+        right = percent(table[row, row] / totals[row], 0) if totals[row] else "–"
         canvas.text(left + size * k + 6, y + size / 2 + 4, right, "soft small")
     return canvas.svg()
 

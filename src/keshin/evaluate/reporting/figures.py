@@ -7,17 +7,20 @@ from pathlib import Path
 
 import msgspec
 
-from keshin.errors import DataError, require
+from keshin.errors import DataError
 from keshin.evaluate.reporting import paper_figures
-from keshin.evaluate.reporting.drawing import alone, clean
 from keshin.evaluate.reporting.paper import paper_results
-from keshin.evaluate.reporting.report import render_page, write_page
 from keshin.evaluate.reporting.summary import metric_name
 from keshin.evaluate.reporting.tables import as_csv
-from keshin.evaluate.reporting.words import Words, words_of
+from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import Evaluation
+from keshin.pages import page
+from keshin.pages.drawing import alone, clean
+from keshin.pages.numbers import percent
+from keshin.pages.words import Words
 from keshin.statistics.intervals import wilson
 
+TEMPLATE = Path(__file__).with_name("figures.html.jinja")
 FIGURES = {  # file name -> what draws it, and its texts
     "figure5": (paper_figures.figure_five, "figure_five"),
     "figure6": (paper_figures.few_shot, "figure_six"),
@@ -44,13 +47,13 @@ def write_figures(
         raise DataError("There is no evaluation, so there are no figures to draw.")
     words = words_of(language)
     drawn = {name: draw(found, words) for name, (draw, _) in FIGURES.items()}
-    page = _page(found, drawn, words, command, reports or {})
-    written = [write_page(folder / "index.html", page)]
+    text = _page(found, drawn, words, command, reports or {})
+    written = [page.write(folder / "index.html", text)]
     for name, svg in drawn.items():
         if svg:
-            written.append(write_page(folder / f"{name}.svg", alone(svg)))
-    written.append(write_page(folder / "figures.json", _numbers(found)))
-    written.append(write_page(folder / "results.csv", as_csv(found)))
+            written.append(page.write(folder / f"{name}.svg", alone(svg)))
+    written.append(page.write(folder / "figures.json", _numbers(found)))
+    written.append(page.write(folder / "results.csv", as_csv(found)))
     return written
 
 
@@ -61,14 +64,13 @@ def _page(
     command: str,
     reports: Mapping[str, str],
 ) -> str:
-    markup = require("markupsafe", extra="eval").Markup
     models = sorted({one.model.name for one in found})
     figures = [
-        (words[text], words[f"{text}_said"], markup(drawn[name]))
+        (words[text], words[f"{text}_said"], page.safe(drawn[name]))
         for name, (_, text) in FIGURES.items()
     ]
-    return render_page(
-        "figures.html.jinja",
+    return page.render(
+        TEMPLATE,
         words,
         title=words["figures_title"].format(model=clean(", ".join(models))),
         made_by=words["made_by"].format(
@@ -95,8 +97,8 @@ def _wins(found: Sequence[Evaluation], words: Words) -> str:
     return words["wins"].format(
         k=won,
         n=len(measured),
-        low=f"{100 * share.low:.0f} %",
-        high=f"{100 * share.high:.0f} %",
+        low=percent(share.low, 0),
+        high=percent(share.high, 0),
         paper=paper,
     )
 

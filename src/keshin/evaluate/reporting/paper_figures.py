@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keshin.evaluate.reporting.charts import whisker
-from keshin.evaluate.reporting.drawing import Canvas, Scale, fitted, percent, text_width
 from keshin.evaluate.reporting.paper import PaperResult, paper_results
-from keshin.evaluate.reporting.words import Words
 from keshin.evaluate.results import CurvePoint, Evaluation
+from keshin.pages.axes import whisker
+from keshin.pages.drawing import Canvas, Scale, fitted, text_width
+from keshin.pages.numbers import percent
+from keshin.pages.words import Words
 
 ROW = 24
 OWN, ITS_PROBE = 0, 1
@@ -161,7 +162,7 @@ def few_shot(found: Sequence[Evaluation], words: Words) -> str:
     x, y = Scale(min(shots), max(max(shots), 2), 100, 470, doubling=True), Scale(low, high, 345, 14)
     for value in y.ticks(6):
         canvas.line((56, y(value)), (x.end, y(value)), "grid")
-        canvas.text(50, y(value) + 4, percent(value), "soft small", "end")
+        canvas.text(50, y(value) + 4, percent(value, 0), "soft small", "end")
     for number in (0, *shots):
         place = x(number) if number else 66
         canvas.text(place, 362, f"{number}", "soft small", "middle")
@@ -170,7 +171,7 @@ def few_shot(found: Sequence[Evaluation], words: Words) -> str:
     canvas.line((66, y(mean_zero)), (x.end, y(mean_zero)), "chance")
     for value in zero:
         canvas.mark(66, y(value), 2, "f2 pale")
-    canvas.mark(66, y(mean_zero), 2, "f2", f"{words['zero_shot']}: {percent(mean_zero, 1)}")
+    canvas.mark(66, y(mean_zero), 2, "f2", f"{words['zero_shot']}: {percent(mean_zero)}")
     ends = [(y(mean_zero), words["zero_shot"])]
     for kind, start in enumerate(starts):
         own = [curve for name, curve in curves if name == start]
@@ -179,7 +180,7 @@ def few_shot(found: Sequence[Evaluation], words: Words) -> str:
         mean = mean_curve(own)
         canvas.path([(x(shot), y(value)) for shot, value in mean], f"line s{kind}")
         for shot, value in mean:
-            canvas.mark(x(shot), y(value), kind, f"f{kind}", f"{shot}: {percent(value, 1)}")
+            canvas.mark(x(shot), y(value), kind, f"f{kind}", f"{shot}: {percent(value)}")
         if mean:
             ends.append((y(mean[-1][1]), words.get(f"start_{start}", start)))
     last = -100.0

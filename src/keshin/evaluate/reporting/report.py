@@ -1,30 +1,23 @@
-"""One evaluation as one HTML file: no network, no scripts, light and dark, phone and paper.
-
-Labels, file names and error messages are not to be trusted: the templates escape all of them,
-charts escape their own text, and a policy in the page forbids scripts and everything from
-elsewhere.
-"""
+"""One evaluation as one HTML file (see ``keshin.pages``)."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from functools import cache
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from keshin.core.writing import whole
-from keshin.errors import DataError, require
 from keshin.evaluate.reporting import charts, confusion
-from keshin.evaluate.reporting.drawing import DARK, STYLE, clean
 from keshin.evaluate.reporting.paper import PaperResult, paper_results
-from keshin.evaluate.reporting.summary import cautions, metric_name, p_value, summary
-from keshin.evaluate.reporting.words import Words, words_of
-from keshin.evaluate.results import Difference, Evaluation, Score
+from keshin.evaluate.reporting.summary import cautions, metric_name, summary, trust_said
+from keshin.evaluate.reporting.words import words_of
+from keshin.evaluate.results import Difference, Evaluation
+from keshin.pages import page
+from keshin.pages.drawing import clean
+from keshin.pages.numbers import interval, percent
+from keshin.pages.words import Words
+from keshin.statistics.figure import Figure
 
-PERCENT, MINUS = "\N{NO-BREAK SPACE}%", "\N{MINUS SIGN}"
-PAGES = Path(__file__).parent / "pages"
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 CONFUSED, NAMED = 15, 1000
 """Mistakes in the table; names of classes that are listed."""
 
@@ -32,18 +25,7 @@ CONFUSED, NAMED = 15, 1000
 def write_report(one: Evaluation, path: Path, *, language: str = "en") -> Path:
     """The report of an evaluation, whole or not at all. Raises ``DataError`` if it cannot be
     written and ``KeshinError`` for a language that is not there."""
-    return write_page(path, render(one, language=language))
-
-
-def write_page(path: Path, page: str) -> Path:
-    """Write text, whole or not at all. Raises ``DataError``."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as scratch:
-            scratch.write_bytes(page.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise DataError(f"Cannot write the report to {path}: {error.strerror or error}.") from error
-    return path
+    return page.write(path, render(one, language=language))
 
 
 def render(one: Evaluation, *, language: str = "en") -> str:
@@ -51,8 +33,8 @@ def render(one: Evaluation, *, language: str = "en") -> str:
     words = words_of(language)
     names = list(one.prompts.names.items())
     drawn = _charts(one, words)
-    return render_page(
-        "report.html.jinja",
+    return page.render(
+        TEMPLATE,
         words,
         title=words["title"].format(model=clean(one.model.name), data=clean(one.data.title)),
         made_by=words["made_by"].format(
@@ -62,7 +44,8 @@ def render(one: Evaluation, *, language: str = "en") -> str:
         charts=drawn,
         summary=summary(one, words),
         cautions=cautions(one, words),
-        highlights=_highlights(one, words),
+        trust=trust_said(one, words),
+        key_figures=_highlights(one, words),
         measures=_measures(one, words),
         comparisons=_comparisons(one),
         paper=_paper(one),
@@ -79,49 +62,7 @@ def render(one: Evaluation, *, language: str = "en") -> str:
     )
 
 
-def render_page(template: str, words: Words, **values: Any) -> str:
-    """A page of ``pages/`` with the style of all of them."""
-    jinja = _environment()
-    markup = require("markupsafe", extra="eval").Markup
-    dark = f"@media screen and (prefers-color-scheme:dark){{{DARK}}}"
-    style = (PAGES / "page.css").read_text(encoding="utf-8") + STYLE + dark
-    page: str = jinja.get_template(template).render(w=words, style=markup(style), **values)
-    return page
-
-
-@cache
-def _environment() -> Any:
-    jinja = require("jinja2", extra="eval")
-    markup = require("markupsafe", extra="eval").Markup
-    found = jinja.Environment(
-        loader=jinja.FileSystemLoader(PAGES),
-        autoescape=True,
-        undefined=jinja.StrictUndefined,
-        trim_blocks=True,
-    )
-    found.filters |= {
-        "pc": lambda value: "–" if value is None else f"{100 * value:.1f}{PERCENT}",
-        "signed": lambda value: f"{100 * value:+.1f}".replace("-", MINUS),
-        "p": lambda value: p_value(value).removeprefix("= "),
-        "number": lambda value: f"{value:.1f}",
-        "base64": lambda data: base64.b64encode(data).decode(),
-        "clean": clean,
-        "shortened": lambda said: clean(said if len(said) <= 60 else f"…{said[-59:]}"),
-        "strong": lambda said: markup(_strong(said)),
-    }
-    return found
-
-
-def _strong(said: str) -> str:
-    """Escaped, with what stands between ``**`` in bold."""
-    parts = escape(clean(said)).replace(" %", PERCENT).split("**")
-    if len(parts) % 2 == 0:
-        return "**".join(parts)
-    return "".join(f"<strong>{p}</strong>" if n % 2 else p for n, p in enumerate(parts))
-
-
 def _charts(one: Evaluation, words: Words) -> dict[str, Any]:
-    markup = require("markupsafe", extra="eval").Markup
     names = [found.name for found in one.classes]
     rows = [
         (c.name, c.count, c.value, c.low, c.high)
@@ -142,10 +83,10 @@ def _charts(one: Evaluation, words: Words) -> dict[str, Any]:
         if one.few_shot
         else "",
     }
-    return {name: markup(svg) for name, svg in made.items()}
+    return {name: page.safe(svg) for name, svg in made.items()}
 
 
-def _measures(one: Evaluation, words: Words) -> list[tuple[str, Score]]:
+def _measures(one: Evaluation, words: Words) -> list[tuple[str, Figure]]:
     rows = [(metric_name(score.name, words), score) for score in one.scores]
     if one.single is not None:
         rows.append((f"{metric_name(one.single.name, words)}, {words['single_prompt']}", one.single))  # fmt: skip  # noqa: E501
@@ -166,15 +107,18 @@ def _comparisons(one: Evaluation) -> list[Difference]:
 
 def _highlights(one: Evaluation, words: Words) -> list[tuple[str, str, str]]:
     main = one.main
-    interval = f"{words['interval']} {100 * main.low:.1f} – {100 * main.high:.1f}{PERCENT}"
-    rows = [(metric_name(main.name, words), f"{100 * main.value:.1f}{PERCENT}", interval)]
-    rows.append((words["chance"], f"{100 * main.chance:.1f}{PERCENT}", ""))
+    rows = [
+        (metric_name(main.name, words), percent(main.value), _between(main, words)),
+        (words["chance"], percent(main.chance), ""),
+    ]
     for name, probe in _probes(one, words):
-        score = probe.score
-        interval = f"{words['interval']} {100 * score.low:.1f} – {100 * score.high:.1f}{PERCENT}"
-        rows.append((name, f"{100 * score.value:.1f}{PERCENT}", interval))
+        rows.append((name, percent(probe.score.value), _between(probe.score, words)))
     rows.append((words["pictures"], f"{one.data.pictures:,}", ""))
     return rows
+
+
+def _between(score: Figure, words: Words) -> str:
+    return f"{words['interval']} {interval(score.low, score.high)}\N{NO-BREAK SPACE}%"
 
 
 def _paper(one: Evaluation) -> PaperResult | None:

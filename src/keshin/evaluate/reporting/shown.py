@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from keshin.core.pictures import Picture, open_picture, to_rgb
+from keshin.core.pictures import Picture
 from keshin.errors import PictureError
 from keshin.evaluate.results import Shown
 from keshin.evaluate.sets.labelled import Labelled
+from keshin.pages.thumbnails import thumbnail
 
-SIDE = 160
-"""Longer side of a thumbnail, in pixels."""
 PER_CLASS = 2
 """So many pictures of a class at most, so that one class does not take all the room."""
 
@@ -37,19 +35,6 @@ def names_below(data: Labelled, root: Path) -> tuple[str, ...]:
     top = os.path.join(os.path.abspath(root), "")  # noqa: PTH100 - of a million, fast
     names = (os.path.abspath(p) for p in data.pictures if isinstance(p, str | os.PathLike))  # noqa: PTH100
     return tuple(name.removeprefix(top) for name in names)
-
-
-def thumbnail(picture: Picture, side: int = SIDE) -> bytes:
-    """A picture as a small JPEG, upright; empty if it cannot be read."""
-    try:
-        image = to_rgb(open_picture(picture))
-    except PictureError:
-        return b""
-    image.thumbnail((side, side))
-    image.info.clear()  # comments and positions stay where they are
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=85)
-    return stream.getvalue()
 
 
 def chosen(
@@ -85,5 +70,13 @@ def show(
         best = np.argsort(-given, kind="stable")[:top]
         answers = tuple((data.names[index], round(float(given[index]), 4)) for index in best)
         picture = data.pictures[int(row)]
-        found.append(Shown(name_of_row(data, int(row)), truth, answers, thumbnail(picture)))
+        found.append(Shown(name_of_row(data, int(row)), truth, answers, _small(picture)))
     return tuple(found)
+
+
+def _small(picture: Picture) -> bytes:
+    """Its thumbnail; empty if it cannot be read."""
+    try:
+        return thumbnail(picture).content
+    except PictureError:
+        return b""

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keshin.evaluate.reporting.words import Words
 from keshin.evaluate.results import Difference, Evaluation, ProbeResult, RiskPoint
+from keshin.pages import numbers
+from keshin.pages.numbers import p_value, percent
+from keshin.pages.words import Words
 
 FEW_PICTURES, FEW_OF_CLASS = 200, 10
 DOUBTFUL = 0.05
 FROM_ZERO = "zero"
 """The curve that the paper's Figure 7 is about: a probe that knows no texts."""
-LEAST_P = 1e-4
 CALIBRATED = 0.03
 """Mean error of the scores up to which they are said to be true."""
-
-
-def percent(value: float) -> str:
-    """With one decimal."""
-    return f"{100 * value:.1f} %"
-
-
-def p_value(p: float) -> str:
-    """A p that people read; below ``LEAST_P`` its size says nothing more."""
-    return f"< {LEAST_P:.4f}" if p < LEAST_P else f"= {p:.2g}"
 
 
 def metric_name(name: str, words: Words) -> str:
@@ -41,6 +32,24 @@ def summary(one: Evaluation, words: Words) -> list[str]:
 def cautions(one: Evaluation, words: Words) -> list[str]:
     """What to be careful about, the most important first."""
     return list(_cautions(one, words))
+
+
+def trust_said(one: Evaluation, words: Words) -> dict[str, str]:
+    """Sentences with the intervals of the calibration error and of the area under the risk."""
+    said = {}
+    found, area = one.calibration, one.risk_area
+    if found is not None and found.interval is not None and found.interval_after is not None:
+        (low, high), (low_after, high_after) = found.interval, found.interval_after
+        values = {
+            "error": found.error, "corrected": found.corrected or 0.0, "low": low, "high": high,
+            "error_after": found.error_after, "corrected_after": found.corrected_after or 0.0,
+            "low_after": low_after, "high_after": high_after,
+        }  # fmt: skip
+        said["error"] = words["error_said"].format(**{k: percent(v) for k, v in values.items()})
+    if area is not None:
+        values = {name: getattr(area, name) for name in area.__struct_fields__}
+        said["area"] = words["risk_area_said"].format(**{k: percent(v) for k, v in values.items()})
+    return said
 
 
 def _asked(one: Evaluation, words: Words) -> str:
@@ -135,9 +144,9 @@ def _probe(probe: ProbeResult, words: Words) -> str:
 def points(found: Difference) -> dict[str, str]:
     """A difference and its interval in percentage points, with signs."""
     return {
-        "difference": f"{100 * found.difference:+.1f}",
-        "low": f"{100 * found.low:+.1f}",
-        "high": f"{100 * found.high:+.1f}",
+        "difference": numbers.points(found.difference),
+        "low": numbers.points(found.low),
+        "high": numbers.points(found.high),
     }
 
 
@@ -161,7 +170,7 @@ def _cautions(one: Evaluation, words: Words) -> Iterator[str]:
     if one.data.failed:
         yield words["careful_failed"].format(n=f"{one.data.failed:,}")
     if one.data.limited:
-        yield words["careful_limited"]
+        yield words["careful_limited_retrieval" if one.retrieval else "careful_limited"]
     yield from (words["careful_labels"].format(sentence=said) for said in one.warnings[:8])
     if one.model.mode != "fp32":
         yield words["careful_mode"].format(mode=one.model.mode)

@@ -6,8 +6,10 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from keshin.evaluate.reporting.drawing import clean
-from keshin.evaluate.results import Difference, Evaluation, ProbeResult, Score
+from keshin.evaluate.results import Difference, Evaluation, ProbeResult
+from keshin.pages.drawing import clean
+from keshin.pages.numbers import interval, percent
+from keshin.statistics.figure import Figure
 
 COLUMNS = (
     "dataset", "split", "model", "part", "name", "value", "low", "high", "chance", "count", "p",
@@ -36,9 +38,8 @@ def as_table(found: Sequence[Evaluation]) -> str:
         title = clean(one.data.title)
         for name, score in main_scores(one):
             rows.append((
-                title, name, f"{100 * score.value:.1f} %",
-                f"{100 * score.low:.1f} to {100 * score.high:.1f}",
-                f"{100 * score.chance:.1f} %", f"{score.count:,}",
+                title, name, percent(score.value),
+                interval(score.low, score.high), percent(score.chance), f"{score.count:,}",
             ))  # fmt: skip
             title = ""
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
@@ -51,7 +52,7 @@ def as_table(found: Sequence[Evaluation]) -> str:
     )
 
 
-def main_scores(one: Evaluation) -> list[tuple[str, Score]]:
+def main_scores(one: Evaluation) -> list[tuple[str, Figure]]:
     """What people look at first: name and score."""
     rows = [(score.name, score) for score in one.scores]
     if one.single is not None:
@@ -75,8 +76,17 @@ def _rows(one: Evaluation) -> Iterator[tuple[object, ...]]:
     if one.calibration is not None:
         found = one.calibration
         yield "calibration", "expected calibration error", found.error
+        if found.interval is not None:
+            name = "expected calibration error without noise"
+            yield "calibration", name, found.corrected, *found.interval
         yield "calibration", "temperature", found.temperature
         yield "calibration", "expected calibration error with temperature", found.error_after
+        if found.interval_after is not None:
+            name = "expected calibration error with temperature without noise"
+            yield "calibration", name, found.corrected_after, *found.interval_after
+    if one.risk_area is not None:
+        area = one.risk_area
+        yield "risk-coverage", "area under the curve", area.value, area.low, area.high, area.chance
     if one.few_shot is not None:
         for start, curve in one.few_shot.curves.items():
             for p in curve:
@@ -91,7 +101,7 @@ def _probe(part: str, probe: ProbeResult) -> Iterator[tuple[object, ...]]:
     yield ("comparison", *_difference(probe.versus))
 
 
-def _score(score: Score) -> tuple[object, ...]:
+def _score(score: Figure) -> tuple[object, ...]:
     return score.name, score.value, score.low, score.high, score.chance, score.count
 
 

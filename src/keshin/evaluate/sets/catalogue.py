@@ -9,7 +9,7 @@ import msgspec
 
 from keshin.evaluate.sets.datasets import data_folder, how_to_get, missing
 from keshin.evaluate.sets.fetch import left_to_fetch
-from keshin.facts.datasets import Dataset, all_datasets, bytes_of
+from keshin.facts.datasets import Dataset, Download, all_datasets, bytes_of, sources
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +42,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The extra of keshin that reading needs."""
     source: str
     licence: str
+    versions: tuple[str, ...]
+    """Published versions, the one that is meant without a word first."""
+    sizes_by: str
+    """Who says how many pictures there are; empty where nobody was asked."""
+    licence_by: str
     notes: tuple[str, ...]
 
 
 def catalogue(data_dir: str | Path | None = None) -> list[Row]:
     """A row for each known set, the paper's 27 first, in its order."""
-    return [row(dataset, data_folder(data_dir) / dataset.key) for dataset in _all()]
+    return [row(dataset, data_folder(data_dir) / dataset.place) for dataset in _all()]
 
 
 def row(dataset: Dataset, folder: Path) -> Row:
@@ -69,16 +74,31 @@ def row(dataset: Dataset, folder: Path) -> Row:
         here=here,
         state="here" if whole else ("partly here" if here else rest),
         folder=str(folder),
-        fetch_bytes=None if by_hand else bytes_of(left),
-        test_bytes=None if by_hand else bytes_of(tests),
-        size_is_exact=all(download.size for download in left),
+        fetch_bytes=None if by_hand else _bytes(dataset, left, here=whole),
+        test_bytes=None if by_hand else _bytes(dataset, tests, here="test" in here),
+        size_is_exact=all(download.size for download in left) and not dataset.fetcher,
         unchecked=tuple(download.name for download in dataset.downloads if not download.digest),
         how="" if whole else how_to_get(dataset),
         extra=dataset.extra,
         source=dataset.source,
         licence=dataset.licence,
+        versions=tuple(dict.fromkeys((dataset.version, *dataset.versions)))
+        if dataset.version
+        else (),
+        sizes_by=_said(dataset.sizes_from),
+        licence_by=_said(dataset.licence_from),
         notes=dataset.notes,
     )
+
+
+def _bytes(dataset: Dataset, left: list[Download], *, here: bool) -> int | None:
+    if dataset.fetcher:  # one by one, so that nobody knows before how much is left
+        return 0 if here else dataset.about
+    return bytes_of(left)
+
+
+def _said(source: str | None) -> str:
+    return sources()[source] if source else ""
 
 
 def _all() -> list[Dataset]:

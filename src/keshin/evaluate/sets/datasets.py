@@ -91,7 +91,7 @@ def open_dataset(
     """
     dataset = facts.find(str(name_or_path)) if _may_be_key(name_or_path) else None
     if dataset is not None and like is None:
-        return _known(dataset, data_folder(data_dir) / dataset.key, split)
+        return _known(dataset, data_folder(data_dir) / dataset.place, split)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         if _may_be_key(name_or_path):
@@ -109,7 +109,7 @@ def open_captioned(
     """Pictures with captions: a known set for retrieval, or a JSON, text or Parquet file."""
     dataset = facts.find(str(name_or_path)) if _may_be_key(name_or_path) else None
     if dataset is not None:
-        return _read(dataset, data_folder(data_dir) / dataset.key, split, CAPTIONS), dataset
+        return _read(dataset, data_folder(data_dir) / dataset.place, split, CAPTIONS), dataset
     path = Path(name_or_path).expanduser()
     if not path.is_file():
         raise DataError(f"There is no file {path}. Give a list of captions or a known set.")
@@ -185,7 +185,7 @@ def how_to_get(dataset: Dataset) -> str:
     """A sentence on how to get a set."""
     if dataset.by_hand:
         return dataset.by_hand
-    size = facts.bytes_of(dataset.downloads)
+    size = dataset.about if dataset.fetcher else facts.bytes_of(dataset.downloads)
     much = f" ({size / 1e9:.1f} GB)" if size else ""
     return f"`keshin eval {dataset.key} --fetch` downloads it{much}."
 
@@ -269,7 +269,11 @@ def _has_folders(path: Path) -> bool:
 
 
 def _may_be_key(name: str | Path) -> bool:
-    return isinstance(name, str) and not any(sign in name for sign in ("/", "\\", "."))
+    """A key of a set, and not a path: a version behind it may have a point."""
+    if not isinstance(name, str):
+        return False
+    key, _, version = name.partition(facts.AT)
+    return not any(sign in key for sign in "/\\.") and not any(sign in version for sign in "/\\")
 
 
 def _needs(part: Split, fold: int) -> list[str]:

@@ -20,6 +20,7 @@ from keshin.core.transfer import Progress, Stream, Wanted, plain_refusal, plain_
 from keshin.core.writing import whole
 from keshin.errors import DataError, DownloadError
 from keshin.evaluate.sets.datasets import data_folder
+from keshin.evaluate.sets.fetchers import FETCHERS
 from keshin.evaluate.sets.unpack import clean, unpack
 from keshin.facts.datasets import Dataset, Download, sources
 
@@ -50,22 +51,27 @@ def fetch_dataset(
     stream: Stream = plain_stream,
 ) -> list[Arrived]:
     """Fetch what is not here yet of a set, or of some ``splits`` of it, where its makers publish
-    them apart; what came, with the hashes that it has.
+    them apart; what came, with the hashes that it has. Of a set whose pictures come one by one
+    (``Dataset.fetcher``) all splits are fetched, and nothing is listed.
 
     Raises ``DownloadError``, ``DataError`` for a set that is to be got by hand or an archive that
     is damaged. What is here already is kept.
     """
-    if dataset.by_hand or not dataset.downloads:
+    if dataset.by_hand or not (dataset.downloads or dataset.fetcher):
         raise DataError(
             f"{dataset.title} is not fetched by keshin. {dataset.by_hand or ''}".strip()
         )
-    folder = data_folder(data_dir) / dataset.key
+    folder = data_folder(data_dir) / dataset.place
     left = left_to_fetch(dataset, folder, splits)
-    if left and is_offline(offline):
+    if (left or dataset.fetcher) and is_offline(offline):
         raise DownloadError(
             f"{dataset.title} is not on this machine, and the network is switched off (--offline "
             "or HF_HUB_OFFLINE)."
         )
+    if dataset.fetcher:
+        with _working(folder):
+            FETCHERS[dataset.fetcher](dataset, folder, progress)
+        return []
     try:
         with _working(folder) as own:
             _make_room(left, own)

@@ -20,7 +20,7 @@ from keshin.encode.encoder import Encoder
 from keshin.errors import DataError
 from keshin.evaluate.sets.labelled import Labelled
 from keshin.evaluate.sets.readers import read_folder
-from keshin.evaluate.weaknesses.results import Figure
+from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import share_bounds
 
 CHANCE = 0.5
@@ -51,7 +51,10 @@ class Seen:
         rows = np.array([i, j])
         own = Seen(self.recalls[np.ix_(rows, rows)], self.counts[rows], ())
         value, low, high = (float(table[0, 1]) for table in own._intervals())
-        return Figure("this or that", value, low, high, CHANCE, int(own.counts.sum()))
+        count = int(own.counts.sum())
+        return Figure(
+            name="this or that", value=value, low=low, high=high, chance=CHANCE, count=count
+        )
 
     def _intervals(self) -> tuple[Matrix, Matrix, Matrix]:
         """(k, k) values and both ends."""

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keshin.evaluate.weaknesses.questions import Choice, Pair, Scores
-from keshin.evaluate.weaknesses.results import Figure, Level
+from keshin.evaluate.weaknesses.results import Level
+from keshin.statistics.figure import Figure
 from keshin.statistics.intervals import share_bounds
 from keshin.statistics.uncertainty import bootstrap, mcnemar
 
@@ -24,7 +25,8 @@ Flags = npt.NDArray[np.bool_]
 def share(name: str, values: npt.NDArray[np.floating] | Flags, chance: float) -> Figure:
     """The mean of (n,) values between 0 and 1, each of its own picture or pair."""
     mean = float(np.mean(values)) if len(values) else 0.0
-    return Figure(name, mean, *share_bounds(mean, len(values)), chance, len(values))
+    low, high = share_bounds(mean, len(values))
+    return Figure(name=name, value=mean, low=low, high=high, chance=chance, count=len(values))
 
 
 def difference(name: str, one: Flags, other: Flags) -> Figure:
@@ -33,15 +35,33 @@ def difference(name: str, one: Flags, other: Flags) -> Figure:
     The interval is Tango's, of paired answers (``keshin.statistics.uncertainty.mcnemar``).
     """
     if not len(one):
-        return Figure(name, 0.0, -1.0, 1.0, 0.0, 0, "difference")
+        return Figure(
+            name=name, value=0.0, low=-1.0, high=1.0, chance=0.0, count=0, unit="difference"
+        )
     found = mcnemar(one, other)
-    return Figure(name, found.difference, found.low, found.high, 0.0, len(one), "difference")
+    return Figure(
+        name=name,
+        value=found.difference,
+        low=found.low,
+        high=found.high,
+        chance=0.0,
+        count=len(one),
+        unit="difference",
+    )
 
 
 def mean(name: str, values: npt.NDArray[np.floating], chance: float, unit: str) -> Figure:
     """The mean of any (n,) values, with a bootstrap."""
     found = bootstrap(values)
-    return Figure(name, found.value, found.low, found.high, chance, len(values), unit)
+    return Figure(
+        name=name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        chance=chance,
+        count=len(values),
+        unit=unit,
+    )
 
 
 def right(choices: Sequence[Choice], scores: Scores) -> Flags:

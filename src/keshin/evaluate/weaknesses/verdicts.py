@@ -12,8 +12,9 @@ from functools import cache
 
 import msgspec
 
-from keshin.evaluate.weaknesses.results import Figure, Words, percent
+from keshin.evaluate.weaknesses.results import Words, percent
 from keshin.evaluate.weaknesses.tables import read_table
+from keshin.statistics.figure import Figure
 
 MARGIN = 0.5
 """How far from chance to 1 an ability must reach to be called one."""

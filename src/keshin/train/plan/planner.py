@@ -77,9 +77,11 @@ def make_plan(
         pictures_waiting=waiting,
         checkpoint=_checkpoint(part.counts, averaged=bool(recipe.optim.average)),
         measured=pace,
-        measured_flops=pace and pace.samples_per_second * part.operations(part.pairs).total,
+        measured_flops=None
+        if pace is None
+        else pace.samples_per_second * part.operations(part.pairs).total,
         not_measured=lacking if question.steps else "no step was asked for",
-        cores_for_decoding=pace and pace.samples_per_second * pace.decoding,
+        cores_for_decoding=None if pace is None else pace.samples_per_second * pace.decoding,
         exchanges=[
             Travel(what=row.what, kind=row.kind, sent=row.sent(question.devices)) for row in rows
         ],

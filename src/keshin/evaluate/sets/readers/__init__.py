@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keshin.evaluate.sets.captioned import Captioned
+from keshin.evaluate.sets.kaokore.reader import read_kaokore
 from keshin.evaluate.sets.labelled import Labelled
 from keshin.evaluate.sets.readers.arrays import read_hdf5, read_idx, read_pixels, read_stl10
 from keshin.evaluate.sets.readers.captions import read_captions, read_parquet_captions
@@ -44,6 +45,7 @@ READERS: dict[str, Callable[..., Labelled]] = {
     "idx": read_idx,
     "ilsvrc": read_ilsvrc,
     "jsonl": read_jsonl,
+    "kaokore": read_kaokore,
     "kitti": read_kitti,
     "lists": read_lists,
     "pixels": read_pixels,
