@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
+from keshin.encode.torch_model import CLIP
 from keshin.errors import RecipeError
 from keshin.train.data import draw_caption, epoch_length, fill_template
 from keshin.train.order import Order
-from keshin.train.passes import text_groups
+from keshin.train.lock import lock
+from keshin.train.passes import autocast, text_groups
 from keshin.train.plan.answer import Length, Operations, Plan, Question, Travel
 from keshin.train.plan.counts import Counts, count
 from keshin.train.plan.exchange import Exchange, Shape, exchanges, step_time
@@ -25,7 +27,6 @@ from keshin.train.plan.pace import Pace, measure
 from keshin.train.plan.work import TextShapes, Work, trace
 from keshin.train.recipe import Recipe
 from keshin.train.run import Opened, device_of, open_recipe, plain_attention, set_up
-from keshin.train.step import autocast
 from keshin.train.teacher import Concepts
 
 SAMPLE = 4096
@@ -104,7 +105,7 @@ class _Part:
         self.concepts = len(concepts.pairs) if concepts else 0
         classes = concepts.classes if concepts and concepts.recipe.head else 0
         other = question.flops is not None or question.rate is not None
-        prepared = partial(set_up, recipe=recipe)
+        prepared = partial(_prepared, recipe=recipe)
         self.counts: Counts = count(opened.config, set_up=prepared, classes=classes)
         texts = self._texts(min(recipe.distill.draw, self.concepts) if recipe.distill else 0)
         self.tokens = sum(n * length for n, length in texts) / sum(n for n, _ in texts)
@@ -184,6 +185,13 @@ class _Part:
             loss=loss,
             total=(work.forward + work.backward) / pairs + repeated + loss,
         )
+
+
+def _prepared(model: CLIP, recipe: Recipe) -> None:
+    """As ``run.prepare`` leaves the model: what is locked learns nothing."""
+    set_up(model, recipe)
+    for module in lock(model, recipe.lock):
+        module.eval()
 
 
 def _captions(recipe: Recipe, opened: Opened, number: int) -> Iterator[str]:

@@ -113,7 +113,7 @@ def trace(
         model = CLIP(config)
         set_up(model)
         head = nn.Linear(config.embed_dim, classes) if classes else None
-        towers = Towers(model, head, plain=plain).train()
+        towers = Towers(model, head, plain=plain)  # in training mode, but for what set_up locks
         pixels, groups = _inputs(config, pictures, texts)
         image = _operations(lambda: model.image_features(pixels), half)
         text = _operations(lambda: [model.text_features(*group) for group in groups], half)
