@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from keshin.encode.torch_model import CLIP
 from keshin.errors import RecipeError
 from keshin.train.data import draw_caption, epoch_length, fill_template
-from keshin.train.order import Order
 from keshin.train.lock import lock
+from keshin.train.order import Order
 from keshin.train.passes import autocast, text_groups
 from keshin.train.plan.answer import Length, Operations, Plan, Question, Travel
 from keshin.train.plan.counts import Counts, count
