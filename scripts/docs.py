@@ -578,8 +578,8 @@ def ablations_page() -> str:
         "The first row of a table is the plain run: shares in per cent, and the loss at the "
         "temperature that suits the model best (ln(1000) = 6.91 is chance; R@1 by chance 0.1 %, "
         "R@5 0.5 %). The others are differences to the plain run of the same seed, with Student's "
-        "95 % interval over the seeds. All are judged by the same 1,000 photographs, whose choice the "
-        "interval does not cover. An interval that holds 0 shows nothing either way.\n",
+        "95 % interval over the seeds. All are judged by the same 1,000 photographs, whose choice "
+        "the interval does not cover. An interval that holds 0 shows nothing either way.\n",
     ]
     for name, suite in content["suites"].items():
         if suite["rows"]:
