@@ -41,6 +41,7 @@ def kept(monkeypatch, tmp_path):
         ("converted/.openai--x-0123.0a1b.tmp/model.safetensors", 128),
         (f"shards/{'c' * 64}", 256),
         (f"fetched/{'d' * 64}", 512),
+        (f"features/{'e' * 64}/1-0a1b.features", 1024),
     ):
         file = cache_folder() / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,7 @@ def test_every_kind_is_counted(kept):
     assert sizes == {
         "embeddings": (2, 3), "classifiers": (1, 4), "quantised": (1, 8), "hashes": (1, 16),
         "converted": (3, 224), "shards": (1, 256), "fetched": (1, 512),
+        "features": (1, 1024),
     }  # fmt: skip
     shown = run("cache", "info")
     assert all(name in shown.stdout for name in KINDS)
