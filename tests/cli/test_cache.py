@@ -84,7 +84,7 @@ def test_clear_deletes_all_kinds_and_nothing_else(kept):
 def test_clear_of_some_kinds(kept):
     run("cache", "clear", "quantised", "embeddings")
     assert {name for name, row in kinds().items() if row["files"]} == {
-        "classifiers", "hashes", "converted", "shards", "fetched",
+        "classifiers", "hashes", "converted", "shards", "features", "fetched",
     }  # fmt: skip
     wrong = CliRunner().invoke(main, ["cache", "clear", "pulled"])
     assert wrong.exit_code == 2
