@@ -27,10 +27,12 @@ BELOW = {  # layer -> the layers that it may import; imports point downwards onl
     "api": MEASURED,
     "exporting": INFERENCE | {"statistics", "classify", "api", "pages"},
     "evaluate": MEASURED | {"api", "pages"},
+    "watch": INFERENCE | {"statistics", "pages"},
     "train": INFERENCE | {"pages"},
     "finetune": MEASURED | {"api", "evaluate", "train", "exporting"},
     "serve": MEASURED | {"api", "pages", "evaluate"},
-    "cli": MEASURED | {"pages", "exporting", "api", "evaluate", "train", "finetune", "serve"},
+    "cli": MEASURED
+    | {"pages", "exporting", "api", "evaluate", "train", "finetune", "serve", "watch"},
     "__init__": MEASURED | {"exporting", "api", "evaluate", "finetune"},
     "__main__": {"cli"},
 }

@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keshin.api import Model, load, load_classifier
+    from keshin.api import Index, Model, load, load_classifier
     from keshin.classify import Answer, Classifier, LabelWarning, Rejection, Result
     from keshin.core.pictures import Failure
     from keshin.encode.encoder import Encoder
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         CheckpointError,
         DataError,
         DownloadError,
+        IndexBusy,
         KeshinError,
         LabelError,
         MissingExtra,
         PictureError,
         RecipeError,
+        SearchError,
         TokenizerError,
         TrainingError,
     )
@@ -45,6 +47,8 @@ __all__ = [
     "DownloadError",
     "Encoder",
     "Failure",
+    "Index",
+    "IndexBusy",
     "KeshinError",
     "LabelError",
     "LabelWarning",
@@ -54,6 +58,7 @@ __all__ = [
     "RecipeError",
     "Rejection",
     "Result",
+    "SearchError",
     "TokenizerError",
     "TrainingError",
     "__version__",
@@ -73,6 +78,8 @@ _HOMES = {
     "DownloadError": "errors",
     "Encoder": "encode.encoder",
     "Failure": "core.pictures",
+    "Index": "api",
+    "IndexBusy": "errors",
     "KeshinError": "errors",
     "LabelError": "errors",
     "LabelWarning": "classify",
@@ -82,6 +89,7 @@ _HOMES = {
     "RecipeError": "errors",
     "Rejection": "classify",
     "Result": "classify",
+    "SearchError": "errors",
     "TokenizerError": "errors",
     "TrainingError": "errors",
     "evaluate": "evaluate",

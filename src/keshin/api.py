@@ -33,6 +33,7 @@ from keshin.encode.encoder import Encoder, FloatArray
 from keshin.encode.engines import Provider, open_encoder
 from keshin.errors import CheckpointError
 from keshin.facts import releases
+from keshin.search.index import PictureIndex
 
 if TYPE_CHECKING:
     from keshin.encode.embedded import Counts, Embedded
@@ -224,6 +225,35 @@ def load_classifier(
             origin, mode=mode, threads=threads, providers=providers, engine=engine, prepack=prepack
         )
     return saved.join(model.encoder)
+
+
+class Index(PictureIndex):
+    """A folder of pictures that can be searched; ``open`` makes one."""
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        model: Model | str | os.PathLike[str] | None = None,
+        *,
+        index: str | os.PathLike[str] | None = None,
+        rebuild: bool = False,
+        **options: Any,
+    ) -> Index:
+        """The index of a folder, there or to be made by ``update``.
+
+        ``model``: default: the index's, else the embedded one; another is refused when it is used.
+        ``index``: the folder of its own files; default: in the cache folder. ``rebuild``: forget
+        what was there. ``options``: as ``load`` takes them."""
+
+        def choose(known: Mapping[str, str]) -> tuple[Encoder, str]:
+            names = {"mode": "precision", "engine": "engine", "decode": "decode"}
+            how = {} if model else {name: known[key] for name, key in names.items() if known}
+            one = model or known.get("origin", DEFAULT_MODEL)
+            found = one if isinstance(one, Model) else load(one, **how | options)
+            return found.encoder, found.origin
+
+        return cls(Path(folder), Path(index) if index else None, choose, rebuild=rebuild)
 
 
 def embedded_models() -> tuple[str, ...]:

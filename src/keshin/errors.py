@@ -9,6 +9,8 @@
     ├── RecipeError              a training recipe that is wrong
     ├── DataError                training or evaluation data that cannot be used
     ├── TrainingError            training that cannot go on (for example a loss that is not finite)
+    ├── SearchError              an index or a query that cannot be used
+    │   └── IndexBusy            another process is updating the index
     └── MissingExtra             an optional dependency is not installed
 
 Messages are sentences: what is wrong, with which file or value, what to do.
@@ -54,6 +56,14 @@ class DataError(KeshinError):
 
 class TrainingError(KeshinError):
     """Training that cannot go on."""
+
+
+class SearchError(KeshinError):
+    """An index or a query that cannot be used."""
+
+
+class IndexBusy(SearchError):
+    """Another process is updating the index."""
 
 
 class MissingExtra(KeshinError, ImportError):

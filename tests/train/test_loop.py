@@ -124,9 +124,26 @@ def test_another_recipe_is_not_continued(tmp_path: Path) -> None:
 def test_a_damaged_state_is_an_error_that_says_so(tmp_path: Path) -> None:
     recipe = read_recipe(write_recipe(tmp_path))
     train(recipe, tmp_path / "run")
-    (tmp_path / "run" / "state.pt").write_bytes(b"PK\x03\x04 nonsense")
+    for name in ("state.pt", "state-before.pt"):
+        (tmp_path / "run" / name).write_bytes(b"PK\x03\x04 nonsense")
     with pytest.raises(TrainingError, match="cannot be read"):
         train(recipe, tmp_path / "run")
+
+
+def test_where_the_last_checkpoint_is_damaged_the_one_before_is_taken(tmp_path: Path) -> None:
+    recipe = read_recipe(write_recipe(tmp_path))
+    train(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "run")
+    (tmp_path / "run" / "state.pt").write_bytes(b"PK\x03\x04 nonsense")
+    told = list[dict]()
+    train(recipe, tmp_path / "run", report=told.append)
+    assert told[0]["event"] == "resume"
+    assert told[0]["step"] == 8
+    assert told[0]["file"] == "state-before.pt"
+    assert (tmp_path / "run" / "state-damaged.pt").exists()
+    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+    ours, theirs = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(
@@ -175,7 +192,7 @@ def test_only_broken_pictures_end_the_run(tmp_path: Path) -> None:
         train(recipe, tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(
+def test_a_loss_that_is_never_finite_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from keshin.train import step

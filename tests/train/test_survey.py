@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +105,40 @@ def test_parquet_is_read_by_groups_of_rows(tmp_path: Path) -> None:
 def test_broken_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot read"):
         survey(Source(path=str(tmp_path / "x.csv")))
+
+
+def test_a_broken_shard_is_counted_and_the_others_are_checked(tmp_path: Path) -> None:
+    def shard(name: str, seeds: range) -> None:
+        with tarfile.open(tmp_path / name, "w") as archive:
+            for seed in seeds:
+                for kind, data in (("png", noise(300, 260, seed)), ("txt", f"cat {seed}".encode())):
+                    info = tarfile.TarInfo(f"{seed}.{kind}")
+                    info.size = len(data)
+                    archive.addfile(info, io.BytesIO(data))
+
+    shard("0.tar", range(3))
+    shard("1.tar", range(3, 5))
+    (tmp_path / "2.tar").write_bytes(b"no tar at all" * 100)
+    whole = (tmp_path / "0.tar").read_bytes()
+    (tmp_path / "3.tar").write_bytes(whole[: len(whole) // 2])
+    source = Source(path=str(tmp_path / "*.tar"))
+    found, rows = survey(source)
+    pairs = open_source(source, whole=False, tolerant=True)
+    check = judge(Surveyed("x", pairs, rows, found), context_length=77, size=224)
+    assert (check.findings[0].name, check.findings[0].count) == ("broken shards", 2)
+    assert check.findings[0].total == 4
+    assert check.verdict == "bad"
+    assert "2.tar" in check.findings[0].examples[0]
+    assert "3.tar" in check.findings[0].examples[1]
+    assert check.looked_at == 5
+    assert not check.broken
+    # Where a file beside the shards counts their samples, these are not read until they are used.
+    sizes = {"0.tar": 3, "1.tar": 2, "2.tar": 200, "3.tar": 3}
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
+    found, _ = survey(source, workers=2)
+    assert len(found.shards) == 2
+    assert not found.broken
+    assert len(found.counts) == 208
+    (tmp_path / "sizes.json").unlink()
+    with pytest.raises(DataError, match=r"2\.tar"):  # there is nothing else to check
+        survey(Source(path=str(tmp_path / "2.tar")))

@@ -87,7 +87,7 @@ def check_labels(
         *repeated,
         *_similar(encoder, labels, templates, weights, same),
         *_truncated(labels, templates, truncated),
-        *_unknown_script(encoder, labels),
+        *unknown_script(encoder, labels),
     )
 
 
@@ -181,7 +181,7 @@ def _truncated(
             )
 
 
-def _unknown_script(encoder: Encoder, labels: Labels) -> Iterator[LabelWarning]:
+def unknown_script(encoder: Encoder, labels: Labels) -> Iterator[LabelWarning]:
     """Labels that the model cannot have learned, one warning for each script."""
     model = encoder.config.name
     found: dict[str | None, list[str]] = {}

@@ -71,7 +71,8 @@ def info(form: str) -> None:
 @click.argument("kinds", nargs=-1, type=click.Choice(list(KINDS)), metavar="[KIND]...")
 def clear(kinds: tuple[str, ...]) -> None:
     """Delete what is kept, or only these kinds of it: embeddings, classifiers, quantised,
-    hashes, converted, shards, fetched. It is made again when it is needed. Pulled models stay.
+    hashes, converted, shards, features, fetched, indexes. It is made again when it is needed.
+    Pulled models stay.
 
     \b
     Examples:

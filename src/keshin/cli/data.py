@@ -71,8 +71,8 @@ def check(
     """Say what is wrong with pairs before training on them.
 
     SOURCE is a folder, a CSV, TSV or Parquet file, webdataset tars (a quoted glob), or a recipe,
-    which stands for all of its sources. Every picture is decoded. Ends with 1 if pictures cannot be
-    read or are in a source of --against too.
+    which stands for all of its sources. Every picture is decoded. Ends with 1 if pictures or whole
+    shards cannot be read, or pictures are in a source of --against too.
 
     \b
     Examples:
@@ -185,7 +185,7 @@ def _survey(
     from keshin.train.survey import survey
     from keshin.train.verdicts import Surveyed
 
-    pairs = open_source(source, whole=False)
+    pairs = open_source(source, whole=False, tolerant=True)
     with _bar("checking") as progress:
         found, rows = survey(
             source, model=model, sample=sample, workers=workers or cores(), progress=progress
@@ -218,6 +218,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _print(found: Check) -> None:
     from keshin.cli.reports import print_facts, printable
+    from keshin.train.verdicts import EXAMPLES
 
     looked = "" if found.looked_at == found.pairs else f", of which {found.looked_at:,} looked at"
     click.secho(f"{printable(found.source)}: {found.pairs:,} pairs{looked}", bold=True)
@@ -228,5 +229,5 @@ def _print(found: Check) -> None:
         if finding.verdict != "good":
             for example in finding.examples:
                 click.echo(f"          {printable(example)}")
-    if len(found.broken) > len(found.findings[0].examples):
+    if len(found.broken) > EXAMPLES:
         click.echo("All broken pictures are named by --format json.", err=True)

@@ -10,6 +10,7 @@ import click
 
 from keshin.cli.options import (
     FOLDER,
+    LANGUAGES,
     NEW_FILE,
     Command,
     language_option,
@@ -76,6 +77,8 @@ def human() -> None:
               help="0 is any that is free.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="0.0.0.0 lets others in your network in, by a secret address.")  # fmt: skip
+@click.option("--language", "--lang", type=click.Choice(LANGUAGES),
+              help="In which the page begins. Default: the browser's.")  # fmt: skip
 @click.option("--open", "browse", is_flag=True, help="Open the page in the browser.")
 @mode_option("fp32", "Precision of the model.")
 @threads_option
@@ -86,6 +89,7 @@ def start(
     port: int,
     host: str,
     browse: bool,
+    language: str | None,
     mode: str,
     threads: int | None,
     **chosen: Any,
@@ -106,7 +110,7 @@ def start(
 
     wanted = Wanted(source, folder, **chosen)
     run_page(wanted, model=_named(model), mode=mode, threads=threads,
-             host=host, port=port, browse=browse)  # fmt: skip
+             host=host, port=port, browse=browse, language=language)  # fmt: skip
 
 
 @human.command(short_help="Compare the answers of a study with a model's.")

@@ -28,6 +28,14 @@ COMMANDS = {
         "Show what exactly a model is, and what is uncertain.",
     ),
     "embed": ("keshin.cli.embed:embed", "Write the vectors of pictures to a file."),
+    "search": (
+        "keshin.cli.search:search",
+        "Find the pictures of a folder that fit a text or a picture.",
+    ),
+    "duplicates": (
+        "keshin.cli.duplicates:duplicates",
+        "Find pictures of a folder that are there more than once.",
+    ),
     "eval": (
         "keshin.cli.evaluate:evaluate",
         "Say how good a model is on labelled pictures, with a report.",
@@ -50,6 +58,7 @@ COMMANDS = {
         "keshin.cli.train:train",
         "Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.",
     ),
+    "plot": ("keshin.cli.plot:plot", "Draw what training runs logged, on one page."),
     "finetune": (
         "keshin.cli.finetune:finetune",
         "Teach a model what is in a hundred pictures of yours.",

@@ -79,3 +79,18 @@ def model_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def index_options(command: Command) -> Command:
+    """Of commands on the index of a folder: ``index``, ``rebuild`` and ``no_update``."""
+    for option in (
+        click.option("--no-update", is_flag=True, help="Take the index as it is; look at no file."),
+        click.option("--rebuild", is_flag=True, help="Forget the index and make it anew."),
+        click.option(
+            "--index",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="The folder of the index's files. Default: one in the cache folder.",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -127,6 +127,7 @@ def run_page(
     host: str,
     port: int,
     browse: bool,
+    language: str | None = None,
 ) -> None:
     """Serve a study's page until Ctrl-C."""
     require("starlette", extra="serve")
@@ -156,7 +157,8 @@ def run_page(
 
     with open_answers(folder, study) as answers:
         with suppress(KeyboardInterrupt):  # the usual way to end
-            serve(Page(answers, source, asked).app(), place_for(host, port), ready)
+            page = Page(answers, source, asked, language=language)
+            serve(page.app(), place_for(host, port), ready)
         done = sum(sitting.answered for sitting in answers.sittings)
     click.echo(
         f"\nStopped. {done} answers are in {folder}. Go on with: keshin human {folder}\n"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from keshin.cli.planning import plan_options, print_plan, refuse_without_plan
 from keshin.errors import require
 
 if TYPE_CHECKING:
@@ -22,37 +22,57 @@ if TYPE_CHECKING:
 @click.option("--restart", is_flag=True, help="Begin anew, though there is a checkpoint.")
 @click.option("--threads", type=click.IntRange(1), help="PyTorch's threads.")
 @click.option("--device", help="cpu, cuda, mps, ... [the recipe's].")
+@click.option("--tensorboard", is_flag=True, default=None, help="Write for TensorBoard too.")
+@plan_options
 def train(
-    recipe: Path, output: Path | None, restart: bool, threads: int | None, device: str | None
+    recipe: Path,
+    output: Path | None,
+    restart: bool,
+    threads: int | None,
+    device: str | None,
+    tensorboard: bool | None,
+    planned: bool,
+    **question: Any,
 ) -> None:
     """Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.
 
     A run that was interrupted, even by kill -9 or a power cut, goes on from its last checkpoint
     with the same command, and computes what it would have computed. Under torchrun the batch is
-    shared by several processes, on one machine or many.
+    shared by several processes, on one machine or many. "keshin plot" draws its curves, also while
+    it runs.
 
     \b
     Examples:
         keshin train recipes/mini/recipe.toml --output runs/mini
         keshin classify photo.jpg --labels "cat, dog" --model runs/mini/model
         torchrun --nproc-per-node 8 -m keshin train recipe.toml
+        keshin train recipe.toml --plan --samples 400M --devices 256 --price 2.5
     """
+    if not planned:
+        refuse_without_plan(question)
     require("torch", extra="train")
     from msgspec.structs import replace
 
+    from keshin.cli.watching import watched
     from keshin.train.distributed import is_first
     from keshin.train.loop import train as run
     from keshin.train.recipe import read_recipe
 
     plan = read_recipe(recipe)
-    changes = {"threads": threads, "device": device}
+    changes = {"threads": threads, "device": device, "tensorboard": tensorboard}
     how = replace(plan.run, **{k: v for k, v in changes.items() if v is not None})
     plan = replace(plan, run=how)
+    if planned:
+        print_plan(plan, question)
+        return
     folder = output or Path("runs") / plan.name
     if is_first():
         _keep(recipe, folder)
     checks = [_zero_shot(check) for check in plan.validate]
-    model = run(plan, folder, validators=checks, report=_print, restart=restart)
+    with watched(plan, folder) as (report, viewers):
+        model = run(
+            plan, folder, validators=checks, viewers=viewers, report=report, restart=restart
+        )
     if is_first():
         _print_skipped(folder)
         click.echo(str(model))
@@ -88,39 +108,6 @@ class _zero_shot:  # noqa: N801  (a function with a memory: the pictures are rea
         found = answer(classifier, self.data)
         yield f"{self.part.name}_accuracy", float((found.predictions == found.targets).mean())
         yield f"{self.part.name}_chance", 1 / len(self.data.names)
-
-
-def _print(record: Mapping[str, float | int | str]) -> None:
-    """One line for a person, on standard error."""
-    event = record.get("event")
-    if event in ("start", "resume"):
-        began = "Starting" if event == "start" else f"Going on from step {record['step']}"
-        line = (
-            f"{began}: {record['steps']} steps over {record['pairs']} pairs, "
-            f"{float(record['parameters']) / 1e6:.1f} M parameters on {record['device']}; "
-            f"a loss of {float(record['chance_loss']):.3f} = ln(batch) is chance"
-        )
-        if "lost" in record:
-            line += (
-                f"; the image tower is locked, {record['kept_features']} features are kept, and "
-                f"its pictures go without {record['lost']}"
-            )
-    elif event == "validation":
-        values = (f"{k} {v:.4f}" for k, v in record.items() if isinstance(v, float))
-        line = f"step {record['step']}: " + ", ".join(values)
-    else:
-        loss = float(record.get("loss", float("nan")))
-        losses = f"loss {loss:.4f} (chance {float(record['chance_loss']):.3f})"
-        if "distill" in record:
-            losses += f", distill {float(record['distill']):.4f}"
-        left = int(float(record["seconds_left"]))
-        line = (
-            f"step {record['step']}: {losses}, epoch {float(record['epoch']):.2f}, "
-            f"scale {float(record['logit_scale']):.1f}, "
-            f"{float(record['pairs_per_second']):.0f} pairs/s, "
-            f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
-        )
-    click.echo(line, file=sys.stderr)
 
 
 def _print_skipped(folder: Path) -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from keshin.cli.main import FAILED
-from keshin.cli.options import FILE, FOLDER, NEW_FILE, mode_option, threads_option
+from keshin.cli.options import (
+    FILE,
+    FOLDER,
+    LANGUAGES,
+    NEW_FILE,
+    language_option,
+    mode_option,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from keshin.evaluate.weaknesses import Report
@@ -44,12 +52,13 @@ COUNT, LEAST = 200, 20
     show_default=True,
 )
 @click.option("--report", "page", type=NEW_FILE, help="Write an HTML page with example pictures.")
+@language_option("Of the table and the page.")
 @click.option(
-    "--language",
-    type=click.Choice(["en", "ja"]),
-    default="en",
+    "--captions",
+    type=click.Choice(LANGUAGES),
+    default=LANGUAGES[0],
     show_default=True,
-    help="Of the table and the page; captions are English.",
+    help="Language in which the model is asked; it must read it.",
 )
 @mode_option("fp32", "Precision.")
 @threads_option
@@ -67,6 +76,7 @@ def weaknesses(
     form: str,
     page: Path | None,
     language: str,
+    captions: str,
     mode: str,
     threads: int | None,
 ) -> None:
@@ -82,6 +92,7 @@ def weaknesses(
       keshin weaknesses
       keshin weaknesses --model openai/ViT-B-32 --labels "husky, malamute" --report weak.html
       keshin weaknesses --pictures photos/ --format json > weak.json
+      keshin weaknesses --captions ja --language ja --report 弱点.html
     """
     from keshin import api
     from keshin.classify import labels_from_file, labels_from_text
@@ -105,6 +116,7 @@ def weaknesses(
             seed=seed,
             count=count,
             tasks=tasks or None,
+            captions=captions,
             progress=bar.show,
         )
     if page is not None:

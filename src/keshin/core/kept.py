@@ -78,10 +78,17 @@ CONVERTED = Kind(
 SHARDS = Kind("shards", "what lies where in training shards", (HEX * 64, f".{HEX * 64}.*.tmp"))
 FEATURES = Kind("features", "what locked image towers make of training pictures", ("*/*.features",))
 FETCHED = Kind("fetched", "training shards from addresses", (HEX * 64, f".{HEX * 64}.*.tmp"))
+INDEXES = Kind(
+    "indexes",
+    "what 'search' and 'duplicates' know of folders",
+    # The table first: without it the rest counts for nothing.
+    ("*/pictures.sqlite-journal", "*/pictures.sqlite", "*/*-*.f16", "*/*-*.i8", "*/*-*.bin",
+     "*/background-*.npz", "*/signatures.npz", "*/.*.tmp", "*/writer.lock"),
+)  # fmt: skip
 KINDS = {
     kind.name: kind
     for kind in (
         *(EMBEDDINGS, CLASSIFIERS, QUANTISED, HASHES, CONVERTED),
-        *(SHARDS, FEATURES, FETCHED),
+        *(SHARDS, FEATURES, FETCHED, INDEXES),
     )
 }

@@ -103,7 +103,7 @@ def _check_size(width: int, height: int, name: str, limits: Limits) -> None:
         raise bad(name, "it has no pixels")
 
 
-def _readers(head: bytes) -> Iterator[tuple[str, Callable[..., ImageFile.ImageFile], bool]]:
+def readers(head: bytes) -> Iterator[tuple[str, Callable[..., ImageFile.ImageFile], bool]]:
     """Pillow's readers that may fit, likely ones first; the flag: the file's first bytes fit.
     Image.open is not used, since its pixel limit is a global. PostScript would run a program."""
     tried = {"EPS"}
@@ -124,7 +124,7 @@ def _read(
     if not head:
         raise bad(name, "it is empty (0 bytes); " + _AGAIN)
     try:
-        for kind, reader, sure in _readers(head):
+        for kind, reader, sure in readers(head):
             stream.seek(0)
             try:
                 image = reader(stream, "")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keshin.core.content import content_of
 from keshin.core.picture_files import name_of
 from keshin.core.pictures import Picture, fitted
 from keshin.encode.encoder import Encoder
@@ -75,11 +76,8 @@ class Held(Kept):
         """In some thread: hash the picture, and decode it if its content is not known."""
         picture, self._picture = self._picture, None  # done with: the caller may let go of it
         assert picture is not None  # noqa: S101 - an item is read once
-        if isinstance(picture, bytes | bytearray | memoryview):
-            self.content = hashlib.sha256(picture).digest()
-        elif isinstance(picture, np.ndarray):
-            what = f"{picture.dtype.str} {picture.shape} ".encode()
-            self.content = hashlib.sha256(what + picture.tobytes()).digest()
+        if isinstance(picture, bytes | bytearray | memoryview | np.ndarray):
+            self.content = content_of(picture)
         return None if self._found() else fitted(picture, self._facts, mode=self._mode)
 
 
@@ -144,12 +142,12 @@ def embed(
     paths: Iterable[str | os.PathLike[str]],
     *,
     progress: Callable[[Counts], None] | None = None,
+    also: Known | None = None,
 ) -> Generator[Embedded, None, None]:
     """The same as ``Store.embed`` without anything stored."""
     counts, pictures = Counts(), encoder.pictures()
-    items = (
-        Embedded(n, os.fspath(path), pictures, lambda contents: {}) for n, path in enumerate(paths)
-    )
+    known: Known = also or (lambda contents: {})
+    items = (Embedded(n, os.fspath(path), pictures, known) for n, path in enumerate(paths))
     for item in pictures.pipeline().run(items):
         counts.add(item)
         if progress:

@@ -35,7 +35,7 @@ import numpy as np
 
 from keshin.core.pictures import Failure, Picture
 from keshin.encode.database import Database, look
-from keshin.encode.embedded import Counts, Embedded, Held, Kept
+from keshin.encode.embedded import Counts, Embedded, Held, Kept, Known
 from keshin.encode.encoder import Encoder
 from keshin.encode.picture_encoder import PictureEncoder
 from keshin.encode.pipeline import Vector, grouped
@@ -73,7 +73,7 @@ class Store:
     ) -> None:
         self.encoder = replace(encoder)  # its key must fit, whatever is set on the other
         self.counts = Counts()
-        facts = _facts(encoder)
+        facts = facts_of(encoder)
         key = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.-]+", "-", encoder.name)[:60]
         self._on_warning = on_warning
@@ -108,14 +108,16 @@ class Store:
         paths: Iterable[str | os.PathLike[str]],
         *,
         progress: Callable[[Counts], None] | None = None,
+        also: Known | None = None,
     ) -> Generator[Embedded, None, None]:
         """Each file in order, with its vector or its error; encoded only if it is not known.
 
         ``paths`` is taken from as needed, memory is bounded whatever its length. What was encoded
         is on disk after ``FLUSH_SECONDS`` or when the iterator ends, also by an interrupt.
-        ``progress`` is called after each file.
+        ``progress`` is called after each file. ``also`` knows more vectors by their content, from
+        any thread: an index of this encoder, say. They are given out and not kept here.
         """
-        yield from self._run(self._items(paths), progress)
+        yield from self._run(self._items(paths, also=also), progress)
 
     def embed_pictures(
         self,
@@ -178,13 +180,20 @@ class Store:
                 yield Held(index, picture, self.encoder, self.vectors_of)
                 index += 1
 
-    def _items(self, paths: Iterable[str | os.PathLike[str]], index: int = 0) -> Iterator[Embedded]:
+    def _items(
+        self, paths: Iterable[str | os.PathLike[str]], index: int = 0, also: Known | None = None
+    ) -> Iterator[Embedded]:
         """The files, those that are known done already; ``index`` is that of the first."""
+
+        def known_of(contents: list[bytes]) -> dict[bytes, Vector]:
+            known = also(contents) if also else {}
+            return known | self.vectors_of([one for one in contents if one not in known])
+
         source = iter(paths)
         folders: dict[str, str] = {}
         while some := [os.fspath(path) for path in islice(source, AT_ONCE)]:
             items = [
-                Embedded(index + n, path, self.encoder, self.vectors_of)
+                Embedded(index + n, path, self.encoder, known_of)
                 for n, path in enumerate(some)
             ]
             index += len(items)
@@ -194,7 +203,7 @@ class Store:
                 *state, read_ns, content = rows.get(key, (None, None, None, 0, b""))
                 if tuple(state) == item.state and read_ns - item.mtime_ns > REST_NS:
                     item.content = content
-            known = self.vectors_of(list({item.content for item in items if item.content}))
+            known = known_of(list({item.content for item in items if item.content}))
             for item in items:
                 item.vector = known.get(item.content)
                 item.cached = item.vector is not None
@@ -259,8 +268,9 @@ def stored_files(folder: Path) -> list[dict[str, str | int]]:
     return rows
 
 
-def _facts(encoder: PictureEncoder) -> dict[str, str]:
-    """All that changes a vector, and what people want to know."""
+def facts_of(encoder: PictureEncoder) -> dict[str, str]:
+    """All that changes a vector, and what people want to know: two encoders whose facts are equal
+    give equal vectors."""
     preprocess: Any = msgspec.json.encode(encoder.preprocess).decode()
     facts = {
         "decode": encoder.decode,

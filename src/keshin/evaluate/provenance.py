@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from keshin import __version__
 from keshin.api import Model
+from keshin.core.content import content_of
 from keshin.core.pictures import Failure, Picture
 from keshin.evaluate.reporting.shown import name_of_row
 from keshin.evaluate.results import DataFacts, Failed, ModelFacts, RunFacts
@@ -46,22 +46,14 @@ def _contents(pictures: Iterable[Picture]) -> Iterator[bytes]:
     source = iter(pictures)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         while some := list(islice(source, AT_ONCE)):
-            yield from pool.map(content_of, some)
+            yield from pool.map(_content, some)
 
 
-def content_of(picture: Picture) -> bytes:
-    """SHA-256 of a picture: of the file, or of the pixels where there is no file."""
-    if isinstance(picture, Image.Image):
-        picture = np.asarray(picture.convert("RGB"))
-    if isinstance(picture, np.ndarray):
-        head = repr((picture.shape, picture.dtype.str)).encode()
-        return hashlib.sha256(head + np.ascontiguousarray(picture).tobytes()).digest()
-    if isinstance(picture, bytes):
-        return hashlib.sha256(picture).digest()
+def _content(picture: Picture) -> bytes:
+    """Its digest; that of nothing where its file went away meanwhile."""
     try:
-        with open(picture, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:  # it went away meanwhile
+        return content_of(picture)
+    except OSError:
         return hashlib.sha256(b"").digest()
 
 

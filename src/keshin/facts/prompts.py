@@ -55,6 +55,12 @@ def background() -> tuple[str, ...]:
     return tuple(_read("background")["prompts"])
 
 
+def captions(language: str = "en") -> tuple[str, ...]:
+    """Captions of every kind of thing, English (``en``) or Japanese (``ja``): what a query for
+    something else is like (``keshin.search.relevance``)."""
+    return tuple(_read("captions")[language])
+
+
 @cache
 def _read(name: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))

@@ -125,8 +125,9 @@ def crops(pictures: Sequence[Picture]) -> list[Image.Image]:
 
 
 def near_cosine(vectors: FloatArray, cropped: FloatArray) -> float:
-    """The cosine from which vectors tell of a copy: the median of pictures with their own crops."""
-    return float(np.median((vectors * cropped).sum(axis=1)))
+    """The cosine from which vectors tell of a copy: what nine of ten pictures have with their own
+    crops."""
+    return float(np.percentile((vectors * cropped).sum(axis=1), 10))
 
 
 def find_pairs(

@@ -88,7 +88,7 @@ class Canvas:
     def svg(self) -> str:
         """The drawing, for a page that has ``STYLE``."""
         return (
-            f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" role="img" '
+            f'<svg class="chart" role="img" '
             f'width="{_n(self.width)}" height="{_n(self.height)}" '
             f'viewBox="0 0 {_n(self.width)} {_n(self.height)}" '
             f'aria-label="{escape(clean(self.label))}">{"".join(self.parts)}</svg>'
@@ -97,6 +97,7 @@ class Canvas:
 
 def alone(svg: str) -> str:
     """The same drawing as a file of its own."""
+    svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     start = svg.index(">") + 1
     style = f"<style>{STYLE}@media (prefers-color-scheme:dark){{{DARK}}}</style>"
     back = '<rect width="100%" height="100%" style="fill:var(--paper)"/>'

@@ -88,15 +88,16 @@ def _environment(folder: Path) -> Any:
         lstrip_blocks=True,
     )
     dark = f"@media screen and (prefers-color-scheme:dark){{{DARK}}}"
-    style = (HERE / "page.css").read_text(encoding="utf-8") + STYLE + dark
+    sheets = (HERE / name for name in ("colours.css", "page.css"))
+    style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets) + STYLE + dark
     found.globals["style"] = safe(style)
     found.filters |= {
-        "pc": lambda value, digits=1: percent(value, digits).replace(" %", PERCENT),
+        "pc": _percent,
         "interval": lambda one: interval(one.low, one.high),
         "points": points,
         "points_interval": lambda one: points_interval(one.low, one.high),
         "p": lambda value: p_value(value).removeprefix("= "),
-        "number": lambda value, digits=1: f"{value:.{digits}f}",
+        "number": _decimal,
         "count": lambda value: f"{value:,}",
         "data_url": data_url,
         "clean": clean,
@@ -110,3 +111,11 @@ def _environment(folder: Path) -> Any:
 
 def _shortened(said: str) -> str:
     return clean(said if len(said) <= LONGEST else f"…{said[1 - LONGEST :]}")
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return percent(value, digits).replace(" %", PERCENT)
+
+
+def _decimal(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}"

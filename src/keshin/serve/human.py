@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+import keshin.pages
 from keshin.errors import DataError, KeshinError, PictureError
 from keshin.evaluate.human.journal import Answers, Stale
 from keshin.evaluate.human.model_answers import ModelAnswers, verified
@@ -31,11 +32,13 @@ from keshin.evaluate.human.study import now
 from keshin.pages.thumbnails import thumbnail
 
 PAGES = Path(__file__).parent / "pages"
+SHARED = Path(keshin.pages.__file__).parent
 FILES = {
-    "/": ("human.html", "text/html; charset=utf-8"),
-    "/human.css": ("human.css", "text/css; charset=utf-8"),
-    "/human.js": ("human.js", "text/javascript; charset=utf-8"),
-    "/texts.js": ("texts.js", "text/javascript; charset=utf-8"),
+    "/": (PAGES / "human.html", "text/html; charset=utf-8"),
+    "/colours.css": (SHARED / "colours.css", "text/css; charset=utf-8"),
+    "/human.css": (PAGES / "human.css", "text/css; charset=utf-8"),
+    "/human.js": (PAGES / "human.js", "text/javascript; charset=utf-8"),
+    "/texts.js": (PAGES / "texts.js", "text/javascript; charset=utf-8"),
 }
 """Everything that is served from a file; nothing that a client says becomes part of a path."""
 AHEAD = 3
@@ -72,9 +75,13 @@ class AnswerBody(msgspec.Struct, forbid_unknown_fields=True):
 
 class Page:
     """The requests of a study's page. ``asked`` gives the model's answers, or None without one; it
-    may take long the first time and is called for results only."""
+    may take long the first time and is called for results only. ``language`` ("en", "ja") is what
+    the page begins in; None: what the browser asks for."""
 
-    def __init__(self, answers: Answers, source: Source, asked: Asked) -> None:
+    def __init__(
+        self, answers: Answers, source: Source, asked: Asked, *, language: str | None = None
+    ) -> None:
+        self._language = language
         self._answers, self._study, self._source = answers, answers.study, source
         self._asked, self._asking = asked, threading.Lock()
         self._thumbnail = lru_cache(KEPT)(self._made)
@@ -105,6 +112,7 @@ class Page:
         return {
             "key": study.key,
             "title": study.title,
+            "language": self._language,
             "questions": len(study.questions),
             "rounds": study.rounds,
             "classes": [
@@ -254,8 +262,8 @@ async def _answered(method: Callable[..., Any], *arguments: Any) -> Response:
         return _said(400, str(error))
 
 
-def _file(name: str, media: str) -> Callable[[Request], Any]:
-    content = (PAGES / name).read_bytes()
+def _file(path: Path, media: str) -> Callable[[Request], Any]:
+    content = path.read_bytes()
 
     async def handle(request: Request) -> Response:
         del request

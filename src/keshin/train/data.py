@@ -27,10 +27,8 @@ from keshin.train.features import Features, Vector, key_of
 from keshin.train.matching import Identities, identity
 from keshin.train.order import Extent, Order, Place, even_pieces
 from keshin.train.pairs import Pair, Pairs, open_source
+from keshin.train.pixels import Box, resized
 from keshin.train.recipe import AugmentPart, DistillPart, Recipe, Source
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Item:
     listed: tuple[int, ...]
     """Those of all captions of the pair."""
     teacher: npt.NDArray[np.float16] | None
+    place: Place
     error: str | None = None
     key: bytes = b""
     """Of the picture, where features are kept; its ``pixels`` are there only if they are not."""
@@ -76,6 +75,8 @@ class Batch:
     """(K, classes) logits of the pictures that have a teacher."""
     taught: Tensor
     """(K,) rows of those pictures."""
+    places: npt.NDArray[np.int64]
+    """(B, 4) where each comes from: see ``order.Place``."""
     bad: list[str]
     kept: Kept | None = None
 
@@ -161,11 +162,18 @@ class Pool(Dataset[Item]):
                     pixels = fitted(pair.picture, self.facts).transpose(2, 0, 1)
                 pass_over(self.augment, rng)
         except (PictureError, DataError, OSError) as error:
-            return Item(None, "", 0, (), None, f"{pairs.name(row)}: {error}")
+            return Item(None, "", 0, (), None, place, f"{pairs.name(row)}: {error}")
         drawn = draw_caption(pair, rng)
         text = fill_template(drawn, source, rng)
         listed = tuple(map(identity, pair.captions)) if self.listed else ()
-        return Item(pixels, text, identity(drawn), listed, pair.teacher, key=key, vector=vector)
+        return Item(
+            pixels, text, identity(drawn), listed, pair.teacher, place, key=key, vector=vector
+        )
+
+    def name(self, place: Sequence[int]) -> str:
+        """Where the pair at a place comes from, for people."""
+        _, number, row, _ = map(int, place)
+        return self.parts[number][1].name(row)
 
 
 def draw_caption(pair: Pair, rng: np.random.Generator) -> str:
@@ -198,8 +206,8 @@ def augmented(
     if rng.random() < augment.blur:
         share = rng.uniform(1 / 3, 1)
         small = max(1, round(width * share)), max(1, round(height * share))
-        image, box = image.resize(small, Image.Resampling.BICUBIC, box), None
-    image = image.resize((width, height), Image.Resampling.BICUBIC, box)
+        image, box = resized(image, small, box), None
+    image = resized(image, (width, height), box)
     if rng.random() < augment.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if augment.colour:
@@ -247,6 +255,7 @@ def collate(items: Sequence[Item], size: tuple[int, int], width: int = 0) -> Bat
         listed=[np.array(item.listed, np.int64) for item in good],
         teacher=None if teacher is None else torch.from_numpy(teacher),
         taught=torch.tensor(rows, dtype=torch.long),
+        places=np.array([item.place for item in good], np.int64).reshape(-1, 4),
         bad=[item.error for item in items if item.error is not None],
         kept=_kept(good, width) if width else None,
     )

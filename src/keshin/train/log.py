@@ -3,48 +3,73 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from keshin.train.data import Batch
 
-Record = Mapping[str, float | int | str]
+Record = Mapping[str, float | int | str | None]
+Item = TypeVar("Item")
 METRICS = "metrics.jsonl"
 
 
 class Clock:
-    """Throughput, share of time spent waiting for data, time left."""
+    """Throughput, share of time spent waiting for data, time left.
+
+    Validation and checkpoints count for the time left only.
+    """
 
     def __init__(self) -> None:
         self.mark = self.began = time.perf_counter()
-        self.waited, self.pairs, self.steps = 0.0, 0, 0
+        self.waited, self.worked, self.pairs, self.steps = 0.0, 0.0, 0, 0
 
-    def data_ready(self) -> None:
-        self.waited += time.perf_counter() - self.mark
+    def timed(self, loader: Iterable[Item]) -> Iterator[Item]:
+        """The same, with the time noted that each takes to come."""
+        left = iter(loader)
+        while True:
+            asked = time.perf_counter()
+            try:
+                item = next(left)
+            except StopIteration:
+                return
+            self.mark = time.perf_counter()
+            self.waited += self.mark - asked
+            yield item
 
     def step_done(self, pairs: int) -> None:
-        self.mark = time.perf_counter()
+        self.worked += time.perf_counter() - self.mark
         self.pairs += pairs
         self.steps += 1
 
     def rates(self, steps_left: int) -> dict[str, float]:
         """Since the last call; seconds left at this pace."""
-        elapsed = max(1e-9, time.perf_counter() - self.began)
+        busy = max(1e-9, self.waited + self.worked)
+        elapsed = time.perf_counter() - self.began
         found = {
-            "pairs_per_second": self.pairs / elapsed,
-            "data_wait": self.waited / elapsed,
+            "pairs_per_second": self.pairs / busy,
+            "data_wait": self.waited / busy,
             "seconds_left": steps_left * elapsed / max(1, self.steps),
         }
         self.began = time.perf_counter()
-        self.waited, self.pairs, self.steps = 0.0, 0, 0
+        self.waited, self.worked, self.pairs, self.steps = 0.0, 0.0, 0, 0
         return found
 
 
 def write(path: Path, record: Record) -> None:
     """Append one record."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(json.dumps(plain(record), ensure_ascii=False) + "\n")
+
+
+def plain(record: Record) -> dict[str, float | int | str | None]:
+    """The same with nothing in the place of numbers that are not finite, which JSON has not."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
 
 
 def skipped(rank: int = 0) -> str:

@@ -49,10 +49,10 @@ class Pairs(Protocol):
         ...
 
 
-def open_source(source: Source, *, whole: bool = True) -> Pairs:
+def open_source(source: Source, *, whole: bool = True, tolerant: bool = False) -> Pairs:
     """The pairs of one source of a recipe. Raises ``DataError``.
 
-    ``whole``: see ``ParquetPairs``.
+    ``whole``: see ``ParquetPairs``. ``tolerant``: see ``TarPairs``.
     """
     from keshin.train.shards import expand
 
@@ -60,7 +60,10 @@ def open_source(source: Source, *, whole: bool = True) -> Pairs:
     if places and all(place.lower().endswith(".tar") for place in places):
         from keshin.train.tars import TarPairs  # which makes pairs
 
-        pairs: Pairs = TarPairs(source, places)
+        tars = TarPairs(source, places, tolerant=tolerant)
+        if tars.broken and len(tars) == 0:
+            raise DataError(tars.broken[0])
+        pairs: Pairs = tars
     else:
         parts = [_open_one(replace(source, path=place), whole) for place in places]
         pairs = parts[0] if len(parts) == 1 else JoinedPairs(parts)

@@ -150,6 +150,23 @@ class OptimPart(Facts, frozen=True):
     """Decay of the moving average of the weights; 0: none. The average is what is exported."""
 
 
+class GuardPart(Facts, frozen=True):
+    """What is done about steps that would do harm. A healthy run is the same with and without."""
+
+    spike: NonNegative = 10.0
+    """A step is left out if its gradient norm is over so many times the largest of the steps
+    before, or its loss over so many usual deviations (at least 2 % of ln(batch)) above theirs; 0:
+    only if either is not finite."""
+    window: Positive = 128
+    """Steps that say what is usual; a quarter of them must be known."""
+    patience: Positive = 3
+    """So many steps left out within a window, and the weights of a checkpoint are put back. The run
+    goes on with the next batch: those since the checkpoint are skipped."""
+    attempts: Count = 2
+    """How often the weights are put back before a quiet window is seen: first those of the last
+    checkpoint, then those of the one before. After that the run ends; 0: it ends at once."""
+
+
 class RunPart(Facts, frozen=True):
     """How a run is carried out; of these only the seed changes what it computes."""
 
@@ -169,6 +186,8 @@ class RunPart(Facts, frozen=True):
     that one device cannot hold."""
     recompute: bool = False
     """Recompute the blocks of the Transformers in the backward pass, to save memory."""
+    tensorboard: bool = False
+    """Write what is logged for TensorBoard too, into the folder of the run."""
 
 
 class Validation(Facts, frozen=True):
@@ -184,6 +203,21 @@ class Validation(Facts, frozen=True):
     limit: Count = 0
 
 
+class SamplesPart(Facts, frozen=True):
+    """Pairs that are not trained on, to watch what a model finds: at each validation the captions
+    nearest to each picture and the pictures nearest to each caption, as ``samples.html``."""
+
+    path: str
+    """A table or folder of pairs, as in ``[[data.sources]]``; never test data."""
+    image: str = "image"
+    captions: tuple[str, ...] = ("captions",)
+    pairs: Positive = 200
+    """Pairs that are searched, drawn evenly; the first caption of each."""
+    shown: Positive = 8
+    """Pictures and captions that are shown with what they find."""
+    top: Positive = 5
+
+
 class Recipe(Facts, frozen=True):
     """A whole run."""
 
@@ -197,8 +231,10 @@ class Recipe(Facts, frozen=True):
     lock: LockPart = LockPart()
     loss: LossPart = LossPart()
     distill: DistillPart | None = None
+    guard: GuardPart = GuardPart()
     run: RunPart = RunPart()
     validate: tuple[Validation, ...] = ()
+    samples: SamplesPart | None = None
     licence: str = "unknown"
     source: str = "unknown"
 
@@ -272,4 +308,15 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     if model.init is not None:
         model = replace(model, init=str(base / model.init))
     data = replace(recipe.data, sources=sources)
-    return replace(recipe, model=model, data=data, validate=checks, distill=distill, lock=lock)
+    samples = recipe.samples
+    if samples is not None:
+        samples = replace(samples, path=str(base / samples.path))
+    return replace(
+        recipe,
+        model=model,
+        data=data,
+        validate=checks,
+        samples=samples,
+        distill=distill,
+        lock=lock,
+    )

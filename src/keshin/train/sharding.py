@@ -20,6 +20,8 @@ from keshin.encode.torch_blocks import ResidualBlock
 from keshin.encode.torch_text import PostNormBlock
 from keshin.train.distributed import World
 
+TOWERS = ("image", "text")
+
 
 def shard(towers: nn.Module, device: torch.device, world: World) -> nn.Module:
     """Cut the parameters of ``towers`` into pieces, in place.
@@ -27,11 +29,15 @@ def shard(towers: nn.Module, device: torch.device, world: World) -> nn.Module:
     Single numbers (the logit scale and bias) cannot be cut and stay whole.
     """
     mesh = init_device_mesh(device.type, (world.size,))
-    for module in towers.modules():
-        if isinstance(module, ResidualBlock | PostNormBlock):
-            fully_shard(module, mesh=mesh)
+    for block in blocks(towers):
+        fully_shard(block, mesh=mesh)
     fully_shard(towers, mesh=mesh, ignored_params=set(scalars(towers)))
     return towers
+
+
+def blocks(towers: nn.Module) -> list[nn.Module]:
+    """The blocks that are put together one by one."""
+    return [m for m in towers.modules() if isinstance(m, ResidualBlock | PostNormBlock)]
 
 
 def scalars(towers: nn.Module) -> list[nn.Parameter]:
@@ -44,6 +50,11 @@ def whole(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: whole(value) for key, value in tree.items()}
     return tree.full_tensor() if isinstance(tree, DTensor) else tree
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's piece of a tensor, or all of one that is not in pieces."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def cut(value: Tensor, like: Tensor) -> Tensor:
@@ -68,21 +79,46 @@ def cut_states(values: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict
     return {**values, "state": states}
 
 
-def clip(parameters: Iterable[nn.Parameter], limit: float, world: World) -> float:
-    """Scale the gradients down to a norm of ``limit``; the norm that they had, of all pieces."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    pieces = [g.to_local() for g in grads if isinstance(g, DTensor)]
-    entire = [g for g in grads if not isinstance(g, DTensor)]
-    norm = _squares(entire)
+def clip(named: Iterable[tuple[str, nn.Parameter]], limit: float, world: World) -> dict[str, float]:
+    """Scale the gradients down to a norm of ``limit``; the norms that they had, of all pieces.
+
+    ``gradient_norm`` is that of everything, ``gradient_norm_image`` and ``gradient_norm_text`` are
+    those of the towers, where they are trained.
+    """
+    grads = [(tower_of(name, p), p.grad) for name, p in named if p.grad is not None]
+    pieces = [(tower, g.to_local()) for tower, g in grads if isinstance(g, DTensor)]
+    entire = [(tower, g) for tower, g in grads if not isinstance(g, DTensor)]
+    squares = _squares(entire)
     if pieces:
-        norm = norm + world.sum(_squares(pieces))
-    norm = norm.sqrt()
-    factor = torch.clamp(limit / (norm + 1e-6), max=1.0)  # as PyTorch's clip_grad_norm_
+        squares = squares + world.sum(_squares(pieces))
+    norms = squares.sqrt()
+    factor = torch.clamp(limit / (norms[0] + 1e-6), max=1.0)  # as PyTorch's clip_grad_norm_
     if limit < float("inf"):
-        torch._foreach_mul_(pieces + entire, factor)
-    return float(norm)
+        torch._foreach_mul_([g for _, g in pieces + entire], factor)
+    there = {tower for tower, _ in grads}
+    values = zip(("", *TOWERS), norms.tolist(), strict=True)
+    return {
+        f"gradient_norm_{tower}" if tower else "gradient_norm": norm
+        for tower, norm in values
+        if not tower or tower in there
+    }
 
 
-def _squares(tensors: list[Tensor]) -> Tensor:
-    norms = list(torch._foreach_norm(tensors)) if tensors else []
-    return torch.stack(norms).square().sum() if norms else torch.zeros(())
+def tower_of(name: str, parameter: nn.Parameter) -> str:
+    """The tower that a parameter belongs to; none for scale, bias and what is not of the model."""
+    if not parameter.ndim or name.startswith("head."):
+        return ""
+    return "image" if name.startswith("visual.") else "text"
+
+
+def _squares(grads: list[tuple[str, Tensor]]) -> Tensor:
+    """(3,) sums of squares: of everything, and of each of ``TOWERS``."""
+    tensors = [grad for _, grad in grads]
+    if not tensors:
+        return torch.zeros(1 + len(TOWERS))
+    norms = torch.stack(list(torch._foreach_norm(tensors))).square()
+    found = [norms.sum()]
+    for one in TOWERS:
+        own = torch.tensor([tower == one for tower, _ in grads], device=norms.device)
+        found.append(torch.where(own, norms, 0).sum())
+    return torch.stack(found)

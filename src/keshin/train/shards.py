@@ -66,8 +66,16 @@ def _without_braces(text: str) -> Iterator[str]:
         yield from _without_braces(text[: hit.start()] + choice + text[hit.end() :])
 
 
-def sample_counts(shards: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The samples of each shard. Raises ``DataError`` if one must be read and cannot."""
+class BrokenShard(DataError):
+    """A shard that cannot be read; nothing is known of its samples."""
+
+
+def sample_counts(shards: Sequence[str], broken: list[str] | None = None) -> npt.NDArray[np.int64]:
+    """The samples of each shard.
+
+    Raises ``DataError`` if one must be read and cannot; with a list ``broken`` it has no samples
+    instead, and the reason is added to the list.
+    """
     known: dict[str, dict[str, int]] = {}
     counts = []
     for shard in shards:
@@ -77,7 +85,15 @@ def sample_counts(shards: Sequence[str]) -> npt.NDArray[np.int64]:
         count = known[folder].get(name)
         if count is None:
             count = _from_stats(folder, name)
-        counts.append(len(index_of(shard)) if count is None else count)
+        if count is None:
+            try:
+                count = len(index_of(shard))
+            except BrokenShard as error:
+                if broken is None:
+                    raise
+                broken.append(str(error))
+                count = 0
+        counts.append(count)
     return np.array(counts, np.int64)
 
 
@@ -149,7 +165,7 @@ class Index:
 
 
 def index_of(shard: str, limit: int = remote.LIMIT) -> Index:
-    """The index of a shard, kept for the next time. Raises ``DataError``."""
+    """The index of a shard, kept for the next time. Raises ``BrokenShard``."""
     path = remote.local(shard, limit)
     mark = mark_of([path])
     entry = SHARDS.folder / mark
@@ -185,7 +201,7 @@ def _scanned(path: Path, shard: str) -> Index:
                     sizes.append(member.size)
                     starts[-1] += 1
     except (OSError, tarfile.TarError) as error:
-        raise DataError(
+        raise BrokenShard(
             f"Cannot read the shard {shard}: {error}. Shards are plain, uncompressed tar files."
         ) from error
     lines = "\n".join(key.replace("\n", " ") for key in keys).encode("utf-8", "replace")

@@ -10,51 +10,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keshin.errors import DataError, TrainingError
+from keshin.errors import DataError
 from keshin.train.data import Batch, Kept, epoch_length
-from keshin.train.log import skipped
+from keshin.train.log import Record, skipped
 from keshin.train.loss import contrastive, distillation, sigmoid
 from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
 from keshin.train.passes import Features, Part, Passes, autocast, split, text_groups
+from keshin.train.pixels import normalised
 from keshin.train.run import Run
 from keshin.train.sharding import clip
+from keshin.train.trouble import note_trouble
 
 
-def take_step(run: Run, batch: Batch) -> dict[str, float | int | str]:
-    """One optimiser step over a batch; returns the record of the log."""
+def take_step(run: Run, batch: Batch) -> Record:
+    """One optimiser step over a batch; returns the record of the log.
+
+    A step that would do harm is left out: nothing but the count of steps changes, and the record is
+    an event that says why (see ``guard``).
+    """
     recipe, state = run.recipe, run.state
     rate = learning_rate(state.step, run.steps, recipe.optim)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["rate"]
     run.learn()
+    before = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
     totals = _gradients(run, batch)
-    limit = recipe.optim.max_grad_norm or math.inf
-    norm = clip(state.parameters(), limit, run.world)
-    if not math.isfinite(norm) or not all(map(math.isfinite, totals.values())):
-        raise TrainingError(
-            f"Step {state.step}: the loss ({totals}) or the gradient norm ({norm}) is not finite. "
-            f"The checkpoint in {run.output} is from before; lower optim.learning_rate or set "
-            "optim.max_grad_norm = 1.0 and start again."
-        )
-    state.optimizer.step()
+    norms = clip(state.named_parameters(), recipe.optim.max_grad_norm or math.inf, run.world)
+    loss, norm = _agreed(run, sum(totals.values()), norms["gradient_norm"])
+    chance = math.log(recipe.optim.batch_size)
+    trouble = state.guard.judge(loss, norm, chance, recipe.guard)
+    if trouble is None:
+        state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    if trouble is not None:
+        for buffer, value in before:
+            buffer.copy_(value)
+        state.guard.refuse(state.step, recipe.guard)
+        return note_trouble(run, batch, trouble, loss=loss, gradient_norm=norm)
+    state.guard.accept(state.step, loss, norm, recipe.guard)
     scale = state.model.logit_scale
     with torch.no_grad():
         scale.clamp_(max=math.log(recipe.loss.max_logit_scale))
     if state.average is not None:
-        state.average.update(state.model, state.step)
-    state.step += 1
-    pairs = state.step * recipe.optim.batch_size
+        state.average.update(state.model, state.step - 1)
     return {
         "step": state.step,
-        "epoch": pairs / epoch_length(run.pool.sizes),
+        "epoch": state.step * recipe.optim.batch_size / epoch_length(run.pool.sizes),
         **totals,
-        "chance_loss": math.log(recipe.optim.batch_size),
+        "chance_loss": chance,
         "learning_rate": rate,
-        "gradient_norm": norm,
+        **norms,
         "logit_scale": math.exp(float(scale.detach())),
     }
+
+
+def _agreed(run: Run, loss: float, norm: float) -> tuple[float, float]:
+    """The same two numbers for every process: the largest, or not-a-number if one has that."""
+    if run.world.size == 1:
+        return loss, norm
+    finite = math.isfinite(loss), math.isfinite(norm)
+    values = [loss if finite[0] else 0.0, norm if finite[1] else 0.0, *(not ok for ok in finite)]
+    told = run.world.max(torch.tensor(values, dtype=torch.float64, device=run.device)).tolist()
+    return (math.nan if told[2] else told[0], math.nan if told[3] else told[1])
 
 
 def _gradients(run: Run, batch: Batch) -> dict[str, float]:
@@ -108,8 +127,7 @@ def _normalised(run: Run, pixels: Tensor) -> Tensor:
     """What the image tower sees of (n, 3, h, w) bytes."""
     facts = run.config.preprocess
     mean, std = (torch.tensor(v, device=run.device).view(3, 1, 1) for v in (facts.mean, facts.std))
-    values = (pixels.to(run.device).float() / 255 - mean) / std
-    return values.contiguous(memory_format=torch.channels_last)
+    return normalised(pixels.to(run.device), mean, std)
 
 
 def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:

@@ -7,7 +7,7 @@ that memory is some 40 bytes a pair and 13 a caption, whatever the pictures weig
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from keshin.errors import DataError, PictureError
 from keshin.train.pairs import Pair, Pairs, open_source
 from keshin.train.parallel import in_order
 from keshin.train.recipe import Source
+from keshin.train.shards import BrokenShard
 
 SCRIPT_NAMES = (*SCRIPTS, "Latin or other", "no letters")
 CHUNK = 64
@@ -49,6 +50,8 @@ class Findings:
     """(m,) places in ``SCRIPT_NAMES``."""
     broken: tuple[str, ...]
     """Sentences on pictures that cannot be read, the first ``LISTED``."""
+    shards: tuple[str, ...] = ()
+    """Sentences on shards that cannot be read; their samples are not among the n, or are broken."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def survey(
     ``sample``: look at that many pairs, evenly drawn, and not at all. ``progress`` is told how many
     of how many are done. Raises ``DataError`` if the source itself cannot be read.
     """
-    total = len(open_source(source, whole=False))
+    pairs = open_source(source, whole=False, tolerant=True)
+    total = len(pairs)
     count = min(sample or total, total)
     rows = np.arange(count, dtype=np.int64) * total // count
     chunks = [rows[start : start + CHUNK] for start in range(0, count, CHUNK)]
@@ -86,7 +90,7 @@ def survey(
         progress(done, count)
         parts.append(part if kept < LISTED else _without_reasons(part))
         kept += len(part.broken)
-    return _joined(parts), rows
+    return _joined(parts, getattr(pairs, "broken", ())), rows
 
 
 def look_at(task: Task) -> Findings:
@@ -94,6 +98,7 @@ def look_at(task: Task) -> Findings:
     pairs = _opened(task.source)
     tokenizer = _tokenizer(task.model)
     sizes, pictures, counts, broken = [], [], [], []
+    shards = dict[str, None]()
     captions, tokens, scripts = list[int](), list[int](), list[int]()
     for row in task.rows:
         size, digest = (0, 0), 0
@@ -104,6 +109,8 @@ def look_at(task: Task) -> Findings:
             data = picture_bytes(pair)
             digest = hash_of(data)
             size = open_picture(data).size
+        except BrokenShard as error:
+            shards[str(error)] = None  # once, not for each of its samples
         except (PictureError, DataError, OSError) as error:
             broken.append(f"{pairs.name(row)}: {error}")
         sizes.append(size)
@@ -120,6 +127,7 @@ def look_at(task: Task) -> Findings:
         np.array(tokens, np.int32),
         np.array(scripts, np.uint8),
         tuple(broken),
+        tuple(shards),
     )
 
 
@@ -152,7 +160,7 @@ def _script(text: str) -> int:
 
 @lru_cache(maxsize=2)
 def _opened(source: Source) -> Pairs:
-    return open_source(source, whole=False)
+    return open_source(source, whole=False, tolerant=True)
 
 
 @cache
@@ -170,10 +178,11 @@ def _without_reasons(part: Findings) -> Findings:
     return Findings(**values | {"broken": ()})
 
 
-def _joined(parts: Sequence[Findings]) -> Findings:
+def _joined(parts: Sequence[Findings], shards: Iterable[str]) -> Findings:
     def all_of(name: str) -> npt.NDArray[np.generic]:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    arrays = {field.name: all_of(field.name) for field in fields(Findings)[:-1]}
+    arrays = {field.name: all_of(field.name) for field in fields(Findings)[:-2]}
     broken = tuple(reason for part in parts for reason in part.broken)[:LISTED]
-    return Findings(**arrays, broken=broken)  # type: ignore[arg-type]
+    unread = dict.fromkeys([*shards, *(reason for part in parts for reason in part.shards)])
+    return Findings(**arrays, broken=broken, shards=tuple(unread))  # type: ignore[arg-type]

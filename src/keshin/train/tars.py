@@ -13,7 +13,7 @@ from keshin.errors import DataError
 from keshin.train import remote
 from keshin.train.pairs import Pair, flatten
 from keshin.train.recipe import Source
-from keshin.train.shards import PICTURES, Index, index_of, sample_counts
+from keshin.train.shards import PICTURES, BrokenShard, Index, index_of, sample_counts
 
 HELD = 256 << 20
 """Bytes of indices that are held: those of some 400 shards of 10,000 samples, more than a window of
@@ -29,13 +29,16 @@ class TarPairs:
     ``HELD`` bytes; a picture is then read at its offset.
     """
 
-    def __init__(self, source: Source, shards: Sequence[str]) -> None:
+    def __init__(self, source: Source, shards: Sequence[str], *, tolerant: bool = False) -> None:
         self.shards = list(shards)
+        self.broken: list[str] = []
+        """Why some shards cannot be read, for whoever is ``tolerant``; they have no samples."""
         self.fields, self.weights = source.captions, source.caption_weights
         self.limit = source.keep_gb << 30
-        self.pieces = sample_counts(self.shards)
+        self.pieces = sample_counts(self.shards, self.broken if tolerant else None)
         self.ends = np.cumsum(self.pieces)
         self._held: OrderedDict[int, Index] = OrderedDict()
+        self._bad: dict[int, str] = {}  # shards that were read in vain: once is enough
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -47,8 +50,14 @@ class TarPairs:
         return shard, index - int(self.ends[shard] - self.pieces[shard])
 
     def _index(self, shard: int) -> Index:
+        if shard in self._bad:
+            raise BrokenShard(self._bad[shard])
         known = self._held.pop(shard, None)
-        found = known if known is not None else index_of(self.shards[shard], self.limit)
+        try:
+            found = known if known is not None else index_of(self.shards[shard], self.limit)
+        except BrokenShard as error:
+            self._bad[shard] = str(error)
+            raise
         self._held[shard] = found
         self._bytes += 0 if known else found.nbytes
         while self._bytes > HELD and len(self._held) > 1:

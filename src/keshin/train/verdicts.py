@@ -83,6 +83,7 @@ def judge(
     """
     found = surveyed.found
     findings = [
+        *_shards(surveyed),
         _broken(surveyed),
         _without_caption(surveyed),
         *_sizes(surveyed, size),
@@ -152,6 +153,20 @@ def _broken(surveyed: Surveyed) -> Finding:
         surveyed, "broken pictures", which, ("warning", "bad", 0.01), says, "All can be read."
     )
     return msgspec.structs.replace(found, examples=surveyed.found.broken[:EXAMPLES])
+
+
+def _shards(surveyed: Surveyed) -> list[Finding]:
+    """On shards that cannot be read; sources that are no shards have no such finding."""
+    shards: Sequence[str] = getattr(surveyed.pairs, "shards", ())
+    bad = surveyed.found.shards
+    says = "All can be read."
+    if bad:
+        says = (
+            f"{len(bad):,} of {len(shards):,} cannot be read, and training does not start with "
+            "them. Write them anew or take them out; the others were checked."
+        )
+    verdict: Verdict = "bad" if bad else "good"
+    return [Finding("broken shards", verdict, len(bad), len(shards), says, bad)] if shards else []
 
 
 def _without_caption(surveyed: Surveyed) -> Finding:

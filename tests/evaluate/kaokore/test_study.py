@@ -11,7 +11,7 @@ import keshin
 from kaokore_faces import miniature
 from keshin.errors import DataError, KeshinError
 from keshin.evaluate.kaokore import trained
-from keshin.evaluate.kaokore.answer import _words, answer, verdict
+from keshin.evaluate.kaokore.answer import answer, verdict, words_of
 from keshin.evaluate.kaokore.drawn import in_two
 from keshin.evaluate.kaokore.finetuned import fold_name, held_out, open_finetuned
 from keshin.evaluate.kaokore.page import page
@@ -251,7 +251,7 @@ def test_page_is_whole_and_escaped(study, folder, language):
     mistakes = tuple(msgspec.structs.replace(m, work=nasty) for m in study.mistakes)
     html = page(msgspec.structs.replace(study, mistakes=mistakes), language, folder)
     assert "<script" not in html
-    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", html)
     assert html.count("data:image/jpeg") == len(study.mistakes)
     assert f'lang="{language}"' in html
     assert "data:image" not in page(study, language)
@@ -260,7 +260,7 @@ def test_page_is_whole_and_escaped(study, folder, language):
 
 
 def test_both_languages_say_the_same_things():
-    english, japanese = _words()["en"], _words()["ja"]
+    english, japanese = words_of("en"), words_of("ja")
     assert english.keys() == japanese.keys()
 
     def fields(text):

@@ -10,11 +10,10 @@ from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import FewShot
 
 EN = words_of("en")
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def texts(svg):
-    return [node.text for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    return [node.text for node in ElementTree.fromstring(svg).iter("text")]
 
 
 def class_rows(k):

@@ -48,7 +48,7 @@ def test_one_meaning_is_found_and_others_are_not(config):
     assert report.compared == 6
     assert report.verdict == "some"
     assert report.said.en == "1 of 6 pairs are not told apart."
-    assert report.said.ja == "6 組のうち 1 組を区別しない。"
+    assert report.said.ja == "6 組のうち 1 組を区別していません。"
     assert report.control.value == 1
 
 

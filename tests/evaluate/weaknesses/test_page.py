@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+import keshin
 from fake_encoders import fake
 from keshin.classify import make_labels
+from keshin.errors import KeshinError
 from keshin.evaluate.weaknesses import weaknesses
 from keshin.evaluate.weaknesses.page import page
 from keshin.evaluate.weaknesses.results import Report
@@ -84,3 +86,17 @@ def test_the_report_is_read_again_from_its_json(report):
     roles = {(row["task"], row["role"]) for row in report.rows()}
     assert {("counting", "main"), ("counting", "control"), ("labels", "main")} <= roles
     assert len(report.table("ja")) == len(report.table()) == 8
+
+
+def test_captions_in_japanese(tiny_folder):
+    tiny = keshin.load(tiny_folder, threads=1)  # its tokenizer knows Japanese as bytes only
+    with pytest.raises(KeshinError, match="Captions in the language 'ja' tell nothing here"):
+        weaknesses(tiny, count=20, tasks=["near"], captions="ja")
+    with pytest.raises(KeshinError, match="no captions in the language 'xx'"):
+        weaknesses(tiny, count=20, tasks=["near"], captions="xx")
+    report = weaknesses(keshin.load("mini", threads=1), count=20, tasks=["near"], captions="ja")
+    assert report.captions == "ja"
+    assert report.findings[0].main.chance == 0.5
+    text = page(report, language="ja")
+    assert "楕円" in text
+    assert "--captions ja" in text

@@ -1,11 +1,14 @@
 """What is drawn can be solved, and gives nothing away but what is asked."""
 
 import math
+import re
 from collections import Counter
+from string import Formatter
 
 import numpy as np
 import pytest
 
+from keshin.errors import KeshinError
 from keshin.evaluate.weaknesses.canvas import SIZE
 from keshin.evaluate.weaknesses.objects import OBJECTS
 from keshin.evaluate.weaknesses.outlines import OUTLINES, area, reach, unit
@@ -13,7 +16,7 @@ from keshin.evaluate.weaknesses.run import questions_of
 from keshin.evaluate.weaknesses.scenes import Item, Scene, Writing
 from keshin.evaluate.weaknesses.sheets import sheet
 from keshin.evaluate.weaknesses.solids import SOLIDS
-from keshin.evaluate.weaknesses.tables import a, prompts, things
+from keshin.evaluate.weaknesses.tables import LANGUAGES, captions_in, paraphrases, things
 from keshin.evaluate.weaknesses.tasks import TASKS
 from keshin.evaluate.weaknesses.verdicts import RULES, words
 
@@ -35,12 +38,44 @@ def test_everything_that_is_named_can_be_drawn():
 
 
 def test_paraphrases_come_in_both_languages():
-    ways = prompts().paraphrases
+    ways = paraphrases()
     assert len(ways["en"]) == len(ways["ja"]) == len(set(ways["en"]))
     assert all("{}" in way for way in (*ways["en"], *ways["ja"]))
     assert len(ways["en"]) % 2 == 0
-    assert a("orange ball") == "an orange ball"
-    assert a("red ball") == "a red ball"
+
+
+def test_captions_have_the_same_parts_in_every_language():
+    fields = lambda texts: {n for text in texts for _, n, _, _ in Formatter().parse(text) if n}  # noqa: E731
+    first, *others = (captions_in(language) for language in LANGUAGES)
+    for other in others:
+        for part in ("templates", "names", "colours", "things"):
+            assert set(getattr(other, part)) == set(getattr(first, part)), part
+        assert len(other.numbers) == len(first.numbers) == 10
+        for key, texts in first.names.items():
+            what = {"a" if name == "x" else name for name in fields(texts)}
+            assert {"a" if name == "x" else name for name in fields(other.names[key])} == what, key
+    with pytest.raises(KeshinError, match="no captions in the language 'xx'"):
+        captions_in("xx")
+
+
+def test_captions_follow_the_grammar_of_their_language():
+    en, ja = captions_in("en"), captions_in("ja")
+    assert [en.one("ball", "orange"), en.one("ball", "red")] == ["an orange ball", "a red ball"]
+    assert en.bare("cross", "red", many=True) == "red crosses"
+    assert ja.one("circle", "red") == ja.bare("circle", "red", many=True) == "赤い丸"
+    asked = questions_of(BY_KEY["counting"], 0, 20, "ja").choices["exact"]
+    assert re.fullmatch(r"三つの\S+ 3個の\S+", " ".join(asked[2].candidates[2]))
+    (pair, *_) = questions_of(BY_KEY["position"], 0, 20, "ja").pairs["asked"]
+    assert re.fullmatch(r"\S+の左にある\S+", pair.phrases[0][0])
+
+
+@each_task
+def test_drawings_do_not_depend_on_the_language(task):
+    en, ja = (questions_of(task, 0, 20, language) for language in LANGUAGES)
+    assert list(en.scenes()) == list(ja.scenes())
+    assert not set(en.phrases()) & set(ja.phrases())
+    known = set().union(*(choice for choice in ja.phrases()))
+    assert not any(re.search(r"[{}]", text) for text in known)
 
 
 @each_task
@@ -49,7 +84,7 @@ def test_a_task_has_words_rules_and_names(task):
     assert said.title.en
     assert said.asks.ja
     assert task.scale in RULES
-    assert task.templates in prompts().templates
+    assert all(task.templates in captions_in(language).templates for language in LANGUAGES)
 
 
 @each_task
@@ -160,7 +195,7 @@ def test_the_nearer_thing_is_larger_lower_or_in_front():
     for pair in questions_of(BY_KEY["distance"], 0, 60).pairs["asked"]:
         for scene, names in zip(pair.scenes, pair.phrases, strict=True):
             back, front = scene.items  # painted in this order
-            assert names[0].startswith(a(f"{front.colour} {front.what}"))
+            assert names[0].startswith(captions_in().one(front.what, front.colour))
             assert front.size >= back.size
             assert front.y >= back.y
             overlap = abs(front.x - back.x) < (front.size + back.size) / 2
@@ -173,7 +208,7 @@ def test_left_is_left_and_above_is_above():
     for pair in questions_of(BY_KEY["position"], 0, 60).pairs["asked"]:
         for scene, names in zip(pair.scenes, pair.phrases, strict=True):
             first, second = scene.items
-            assert names[0].startswith(a(f"{first.colour} {first.what}"))
+            assert names[0].startswith(captions_in().one(first.what, first.colour))
             if pair.level == "left or right":
                 assert second.x - first.x > 0.3
                 assert "left of" in names[0]
@@ -190,7 +225,7 @@ def test_binding_exchanges_colours_only():
         ]
         assert [i.colour for i in one] == [i.colour for i in reversed(two)]
         for names, items in zip(pair.phrases, (one, two), strict=True):
-            assert all(a(f"{i.colour} {i.what}") in names[0] for i in items)
+            assert all(captions_in().one(i.what, i.colour) in names[0] for i in items)
 
 
 def test_wrong_answers_of_controls_show_something_that_is_not_there():

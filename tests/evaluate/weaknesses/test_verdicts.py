@@ -11,7 +11,7 @@ from fake_encoders import Known, fake, noise
 from keshin.evaluate.weaknesses import weaknesses
 from keshin.evaluate.weaknesses.run import judge, questions_of
 from keshin.evaluate.weaknesses.scenes import Scene
-from keshin.evaluate.weaknesses.tables import prompts
+from keshin.evaluate.weaknesses.tables import captions_in
 from keshin.evaluate.weaknesses.tasks import TASKS
 from keshin.evaluate.weaknesses.verdicts import RULES, passes, verdict, words
 from keshin.statistics.figure import Figure
@@ -91,7 +91,7 @@ def test_every_verdict_has_words_in_both_languages():
 
 def encoder_for(config, task, parts, **changes):
     questions = questions_of(task, 0, COUNT)
-    known = Known(questions, prompts().templates[task.templates], parts)
+    known = Known(questions, captions_in().templates[task.templates], parts)
     return fake(config, **{"say": known.say, "see": known.see} | changes), known
 
 
@@ -191,7 +191,7 @@ def test_who_believes_what_is_written(config, share, expected):
     task = BY_KEY["attack"]
     questions = questions_of(task, 0, COUNT)
     dice = np.random.default_rng(1)
-    known = Known(questions, prompts().templates[task.templates], ["plain", "named", "letters"])
+    known = Known(questions, captions_in().templates[task.templates], ["plain", "named", "letters"])
     for choice in questions.choices["named"]:
         if dice.random() < share:
             written = [n for n in choice.candidates if choice.level in n[0].split()]

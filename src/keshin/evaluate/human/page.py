@@ -11,7 +11,7 @@ from keshin.evaluate.human.report import MEASURES, Report, Round, notes, words_o
 from keshin.evaluate.human.scoring import Difference, Row
 from keshin.pages import page
 from keshin.pages.drawing import clean
-from keshin.pages.numbers import p_value, percent, points, with_interval
+from keshin.pages.numbers import MINUS, p_value, percent, points, with_interval
 from keshin.pages.words import Words
 from keshin.statistics.figure import Figure
 
@@ -29,7 +29,7 @@ def to_html(report: Report, *, language: str = "en") -> str:
         title=clean(title.format(title=report.title, model=report.model)),
         made_by=words["made_by"].format(
             version=report.keshin,
-            date=report.created,
+            date=report.created[:16].replace("T", " "),
             questions=f"{report.questions:,}",
             classes=report.classes,
             chance=percent(report.chance),
@@ -175,7 +175,7 @@ def _said(found: Figure) -> str:
 
 
 def _coefficient(found: Figure) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]".replace("-", MINUS)
 
 
 def _is(found: Figure) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from keshin.classify import Labels
+from keshin.core.content import content_of
+from keshin.core.picture_files import name_of
 from keshin.core.pictures import Picture
 from keshin.errors import DataError
 from keshin.evaluate.sets.datasets import Opened, missing, open_dataset
@@ -89,14 +88,8 @@ def _has_train(opened: Opened, split: str) -> bool:
 
 
 def digest_of(picture: Picture) -> str:
-    """SHA-256 of a picture's bytes. Raises ``DataError`` if its file cannot be read."""
-    if isinstance(picture, bytes):
-        return hashlib.sha256(picture).hexdigest()
-    if isinstance(picture, str | os.PathLike):
-        try:
-            return hashlib.sha256(Path(picture).read_bytes()).hexdigest()
-        except OSError as error:
-            raise DataError(f"Cannot read {os.fspath(picture)!r}: {error.strerror}.") from error
-    array = np.ascontiguousarray(picture)
-    head = f"{array.shape} {array.dtype} ".encode()
-    return hashlib.sha256(head + array.tobytes()).hexdigest()
+    """SHA-256 of a picture's content. Raises ``DataError`` if its file cannot be read."""
+    try:
+        return content_of(picture).hex()
+    except OSError as error:
+        raise DataError(f"Cannot read {name_of(picture)!r}: {error.strerror}.") from error

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 from keshin.errors import KeshinError
 from keshin.evaluate.kaokore.results import Earlier, KindRow, Method, Study
 from keshin.evaluate.kaokore.zero_shot import untouched
 from keshin.facts import kaokore as facts
+from keshin.pages.numbers import NOTHING, percent, with_interval
+from keshin.pages.words import Words, words_in
 from keshin.statistics.figure import Figure
 
 WORDS = Path(__file__).with_name("words.toml")
@@ -22,31 +22,14 @@ OTHERS = "others without such a tag"
 BEHIND = "seen from behind"
 
 
-def words_of(language: str) -> Mapping[str, str]:
+def words_of(language: str) -> Words:
     """The texts of a language. Raises ``KeshinError`` for one that is not there."""
-    found = _words()
-    if language not in found:
-        raise KeshinError(
-            f"There is no report in the language '{language}'. There are: {', '.join(found)}."
-        )
-    return found[language]
-
-
-@cache
-def _words() -> dict[str, dict[str, str]]:
-    return tomllib.loads(WORDS.read_text(encoding="utf-8"))
-
-
-def percent(value: float) -> str:
-    """One digit after the point, or none where there is nothing to say."""
-    return f"{100 * value:.1f} %"
+    return words_in(WORDS, language)
 
 
 def ranged(figure: Figure | None) -> str:
     """A value with its interval."""
-    if figure is None:
-        return "–"
-    return f"{100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return NOTHING if figure is None else with_interval(figure.value, figure.low, figure.high)
 
 
 def answer(study: Study, language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is told of answers about faces: values with 95 % intervals that know that faces come in works.
+"""What is told of answers about faces: values with 95 % intervals that know of works.
 
 Faces of one scroll are alike, so an interval over faces is too sure of itself. The measures and
 their intervals are those of ``keshin.statistics``, with works as groups: influences are summed

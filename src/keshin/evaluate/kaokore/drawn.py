@@ -1,56 +1,60 @@
-"""The two charts of the report, as SVG text. All words are escaped here."""
+"""The two charts of the report (see ``keshin.pages.drawing``)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from html import escape
 
 from keshin.evaluate.kaokore.results import Method, Shots, Study
+from keshin.pages.axes import share
+from keshin.pages.drawing import Canvas, Scale, text_width
+from keshin.pages.numbers import with_interval
 from keshin.statistics.figure import Figure
 
 WIDTH, LEFT, RIGHT = 860, 330, 20
 ROW, LINE = 58, 15
-LOWEST = 0.2
-"""Where the axis of areas begins; below chance there is little to see."""
-LEAST = 680
-"""Pixels below which the words in a chart would be too small; a phone scrolls it instead."""
+LOWEST, LOWEST_CURVE = 0.2, 0.3
+"""Where the axes of areas begin; below chance there is little to see."""
+CHANCE = 0.5
 LONG = 24
 """Signs of a label from which it takes two lines."""
-MARKS = (("a", "same_pages"), ("b", "unseen_works"), ("c", "within"))
+MARKS = ("same_pages", "unseen_works", "within")
+STARTS = (("zero", 0), ("text", 200))
+"""How a probe was begun, and where the key says so."""
+ZERO_SHOT = 2
+"""Colour of the zero-shot level among the curves."""
+TOP, BOTTOM, ACROSS = 34, 270, 330
 
 
 def method_bars(study: Study, words: Mapping[str, str], name: Callable[[str], str]) -> str:
     """A point with its interval for each method: same pages, unseen works, within works."""
     methods = [m for m in study.methods if m.key != "majority"]
     height = ROW * len(methods) + 60
-    parts = [_open(WIDTH, height, words["chart_label"])]
-    for number, (css, key) in enumerate(MARKS):
-        begin = LEFT + 205 * number
-        parts.append(f'<rect x="{begin}" y="6" width="10" height="10" class="{css}"/>')
-        parts.append(f'<text x="{begin + 15}" y="15">{escape(words[key])}</text>')
-    for value in (0.25, 0.5, 0.75, 1.0):
-        x = _across(value)
-        css = "dash" if value == 0.5 else "grid"
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="26" y2="{height - 24}" class="{css}"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{height - 8}" text-anchor="middle" class="soft">'
-            f"{100 * value:.0f} %</text>"
-        )
+    canvas = Canvas(WIDTH, height, words["chart_label"])
+    scale = Scale(LOWEST, 1.0, LEFT, WIDTH - RIGHT)
+    begin: float = LEFT
+    for kind, key in enumerate(MARKS):
+        canvas.mark(begin + 5, 11, kind, f"f{kind}")
+        canvas.text(begin + 15, 15, words[key])
+        begin += text_width(words[key]) + 32
+    for value in (0.25, CHANCE, 0.75, 1.0):
+        css = "chance" if value == CHANCE else "grid"
+        canvas.line((scale(value), 26), (scale(value), height - 24), css)
+        canvas.text(scale(value), height - 8, share(value), "soft", "middle")
     for number, method in enumerate(methods):
         y = 34 + ROW * number
         lines = in_two(name(method.key))
         for line, said in enumerate(lines):
             at = y + 23 + 16 * line - 8 * (len(lines) - 1)
-            parts.append(f'<text x="{LEFT - 12}" y="{at}" text-anchor="end">{escape(said)}</text>')
+            canvas.text(LEFT - 12, at, said, anchor="end")
         figures = (
             method.dev.area,
             method.apart.area if method.apart else None,
             method.apart.within if method.apart else None,
         )
-        for line, ((css, _), figure) in enumerate(zip(MARKS, figures, strict=True)):
+        for kind, figure in enumerate(figures):
             if figure is not None:
-                parts.append(_point(figure, y + 4 + LINE * line, css))
-    return "\n".join([*parts, "</svg>"])
+                _point(canvas, scale, figure, y + 4 + LINE * kind, kind)
+    return canvas.svg()
 
 
 def few_curve(study: Study, zero_shot: Method, words: Mapping[str, str]) -> str:
@@ -60,64 +64,54 @@ def few_curve(study: Study, zero_shot: Method, words: Mapping[str, str]) -> str:
         return ""
     within = zero_shot.apart.within if zero_shot.apart else None
     panels = (("on_dev", zero_shot.dev.area, _dev), ("within_unseen", within, _within))
-    parts = [_open(WIDTH, 330, words["heading_few"])]
+    canvas = Canvas(WIDTH, 330, words["heading_few"])
     for number, (key, zero, of) in enumerate(panels):
-        parts += _panel(study.few, 12 + 430 * number, words[key], zero, of)
-    for css, start, place in STARTS:
-        parts.append(f'<rect x="{50 + place}" y="308" width="10" height="10" class="{css}"/>')
-        parts.append(f'<text x="{65 + place}" y="317">{escape(words[f"start_{start}"])}</text>')
-    parts.append(
-        f'<text x="{WIDTH - RIGHT}" y="317" text-anchor="end" class="soft">'
-        f"{escape(words['examples'])}</text>"
-    )
-    return "\n".join([*parts, "</svg>"])
-
-
-STARTS = (("a", "zero", 0), ("b", "text", 200))
-TOP, BOTTOM, ACROSS = 34, 270, 330
+        canvas.text(56 + 430 * number, 18, words[key])
+        _panel(canvas, study.few, 56 + 430 * number, zero, of)
+    for kind, (start, place) in enumerate(STARTS):
+        canvas.mark(55 + place, 313, kind, f"f{kind}")
+        canvas.text(65 + place, 317, words[f"start_{start}"])
+    canvas.text(WIDTH - RIGHT, 317, words["examples"], "soft", "end")
+    return canvas.svg()
 
 
 def _panel(
+    canvas: Canvas,
     few: tuple[Shots, ...],
-    begin: int,
-    title: str,
+    left: float,
     zero: Figure | None,
     of: Callable[[Shots], tuple[float, float, float]],
-) -> list[str]:
-    left = begin + 44
+) -> None:
     sizes = sorted({entry.shots for entry in few})
+    places = Scale(0, max(1, len(sizes) - 1), left + 20, left + ACROSS)
+    y = Scale(LOWEST_CURVE, 1.0, BOTTOM, TOP)
+    ends = left, left + ACROSS + 16
 
-    def x(shots: int) -> float:
-        return left + 20 + sizes.index(shots) * (ACROSS - 20) / max(1, len(sizes) - 1)
+    def level(value: float, css: str) -> None:
+        canvas.line((ends[0], _within_axis(y, value)), (ends[1], _within_axis(y, value)), css)
 
-    def y(value: float) -> float:
-        return BOTTOM - (min(max(value, 0.3), 1.0) - 0.3) / 0.7 * (BOTTOM - TOP)
-
-    parts = [f'<text x="{left}" y="18">{escape(title)}</text>']
     for tenth in range(4, 11):
-        level, css = y(tenth / 10), "dash" if tenth == 5 else "grid"
-        parts.append(
-            f'<line x1="{left}" x2="{left + ACROSS + 16}" y1="{level:.1f}" y2="{level:.1f}" '
-            f'class="{css}"/><text x="{left - 6}" y="{level + 4:.1f}" text-anchor="end" '
-            f'class="soft">{10 * tenth} %</text>'
-        )
-    parts += [
-        f'<text x="{x(shots):.1f}" y="{BOTTOM + 18}" text-anchor="middle">{shots}</text>'
-        for shots in sizes
-    ]
-    for css, start, _ in STARTS:
-        places = [(x(entry.shots), *of(entry)) for entry in few if entry.start == start]
-        upper = [f"{at:.1f},{y(high):.1f}" for at, _, _, high in places]
-        lower = [f"{at:.1f},{y(low):.1f}" for at, _, low, _ in places]
-        middle = " ".join(f"{at:.1f},{y(value):.1f}" for at, value, _, _ in places)
-        parts.append(f'<polygon points="{" ".join(upper + lower[::-1])}" class="{css} band"/>')
-        parts.append(f'<polyline points="{middle}" class="{css} l"/>')
+        level(tenth / 10, "chance" if tenth == 5 else "grid")
+        canvas.text(left - 6, y(tenth / 10) + 4, share(tenth / 10), "soft small", "end")
+    for number, shots in enumerate(sizes):
+        canvas.text(places(number), BOTTOM + 18, str(shots), anchor="middle")
+    for kind, (start, _) in enumerate(STARTS):
+        curve = [
+            (places(sizes.index(entry.shots)), *(_within_axis(y, value) for value in of(entry)))
+            for entry in few
+            if entry.start == start
+        ]
+        upper = [(at, high) for at, _, _, high in curve]
+        lower = [(at, low) for at, _, low, _ in reversed(curve)]
+        canvas.path([*upper, *lower], f"band f{kind}", closed=True)
+        canvas.path([(at, value) for at, value, _, _ in curve], f"line s{kind}")
+        for entry, (at, value, _, _) in zip(
+            (entry for entry in few if entry.start == start), curve, strict=True
+        ):
+            said = f"{entry.shots}: {with_interval(*of(entry))}"
+            canvas.mark(at, value, kind, f"f{kind}", said)
     if zero is not None:
-        parts.append(
-            f'<line x1="{left}" x2="{left + ACROSS + 16}" y1="{y(zero.value):.1f}" '
-            f'y2="{y(zero.value):.1f}" class="c l" stroke-dasharray="6 4"/>'
-        )
-    return parts
+        level(zero.value, f"line dashed s{ZERO_SHOT}")
 
 
 def in_two(text: str) -> list[str]:
@@ -137,22 +131,13 @@ def _within(entry: Shots) -> tuple[float, float, float]:
     return entry.within, entry.within_low, entry.within_high
 
 
-def _open(width: int, height: int, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'style="min-width:{LEAST}px" aria-label="{escape(label)}">'
-    )
+def _within_axis(scale: Scale, value: float) -> float:
+    """The place of a value, or the end of the axis that it lies beyond."""
+    return scale(min(max(value, scale.low), scale.high))
 
 
-def _across(value: float) -> float:
-    share = (min(max(value, LOWEST), 1.0) - LOWEST) / (1 - LOWEST)
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-
-def _point(figure: Figure, y: float, css: str) -> str:
-    low, value, high = (_across(v) for v in (figure.low, figure.value, figure.high))
-    said = f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-    return (
-        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" class="{css} whisker"/>'
-        f'<circle cx="{value:.1f}" cy="{y}" r="4.5" class="{css}"><title>{said}</title></circle>'
-    )
+def _point(canvas: Canvas, scale: Scale, figure: Figure, y: float, kind: int) -> None:
+    low, value, high = (_within_axis(scale, v) for v in (figure.low, figure.value, figure.high))
+    canvas.line((low, y), (high, y), f"s{kind}")
+    said = with_interval(figure.value, figure.low, figure.high)
+    canvas.mark(value, y, kind, f"f{kind}", said)

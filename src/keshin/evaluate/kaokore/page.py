@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, in English or Japanese.
+"""The report as one HTML file, in English or Japanese (see ``keshin.pages``).
 
 It shows thumbnails of mistakes, which are KaoKore's: the file is the user's own, made from pictures
 that he fetched from the holders.
@@ -6,22 +6,21 @@ that he fetched from the holders.
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keshin.errors import PictureError, require
+from keshin.errors import PictureError
 from keshin.evaluate.kaokore.answer import answer, best_zero_shot, words_of
 from keshin.evaluate.kaokore.drawn import few_curve, method_bars
 from keshin.evaluate.kaokore.results import Mistake, Study
 from keshin.facts import kaokore as facts
+from keshin.pages import page as pages
 from keshin.pages.thumbnails import thumbnail
-from keshin.statistics.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SIDE = 112
+PARTS = ("methods", "few", "kinds", "mistakes", "status", "gender", "prompts", "data")
 PROMPTS_SHOWN = 12
 """Of each language, the best on train."""
 OWN_NAMES = ("probe", "finetuned", "title")
@@ -30,23 +29,21 @@ OWN_NAMES = ("probe", "finetuned", "title")
 
 def page(study: Study, language: str, root: Path | None = None) -> str:
     """HTML. ``root`` is the folder with the pictures; None shows none of them."""
-    jinja = require("jinja2", extra="eval")
     words = words_of(language)
     other = "ja" if language == "en" else "en"
-    environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined)
-    environment.filters["rich"] = lambda text: _rich(text, require("markupsafe", extra="eval"))
-    environment.filters["fig"] = lambda figure: _figure(figure, require("markupsafe", extra="eval"))
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text: str = template.render(
-        w=words,
+    return pages.render(
+        TEMPLATE,
+        words,
+        title=words["title"],
+        sections=[(part, words[f"heading_{part}"]) for part in PARTS],
         other=words_of(other),
         study=study,
         answer=answer(study, language),
         other_answer=answer(study, other),
         name=lambda key: name_of(key, words),
         columns=_columns(study, words),
-        bars=method_bars(study, words, lambda key: name_of(key, words)),
-        curve=few_curve(study, best_zero_shot(study), words),
+        bars=pages.safe(method_bars(study, words, lambda key: name_of(key, words))),
+        curve=pages.safe(few_curve(study, best_zero_shot(study), words)),
         told=[key for key in ("zero_shot_en", "probe", "finetuned") if study.method(key)],
         gallery=lambda key, missed: _gallery(study, key, missed, root),
         plain=[
@@ -59,7 +56,6 @@ def page(study: Study, language: str, root: Path | None = None) -> str:
         dictionary_rule=words["dictionary_rule"].format(rule=facts.prompts().dictionary_rule),
         **_data(study, words),
     )
-    return text
 
 
 def name_of(key: str, words: Mapping[str, str]) -> str:
@@ -117,30 +113,16 @@ def _data(study: Study, words: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _gallery(study: Study, key: str, missed: bool, root: Path | None) -> list[tuple[Mistake, str]]:
+def _gallery(
+    study: Study, key: str, missed: bool, root: Path | None
+) -> list[tuple[Mistake, bytes]]:
     some = [m for m in study.mistakes if m.method == key and (m.score <= 0) == missed]
-    return [(m, _thumbnail(root / m.file) if root is not None else "") for m in some]
+    return [(m, _small(root / m.file) if root is not None else b"") for m in some]
 
 
-def _thumbnail(path: Path) -> str:
+def _small(path: Path) -> bytes:
+    """Its thumbnail; empty if it cannot be read."""
     try:
-        return base64.b64encode(thumbnail(path, SIDE).content).decode()
+        return thumbnail(path, SIDE).content
     except PictureError:
-        return ""
-
-
-def _rich(text: str, markupsafe: Any) -> Any:
-    """``**strong**``, ``*stressed*`` and backquotes of the words; all else is escaped."""
-    escaped = str(markupsafe.escape(text))
-    for pattern, tag in ((r"\*\*(.+?)\*\*", "strong"), (r"\*(.+?)\*", "em"), (r"`(.+?)`", "code")):
-        escaped = re.sub(pattern, rf"<{tag}>\1</{tag}>", escaped)
-    return markupsafe.Markup(escaped)
-
-
-def _figure(figure: Figure | None, markupsafe: Any) -> Any:
-    if figure is None:
-        return "–"
-    low, high = f"{100 * figure.low:.1f}", f"{100 * figure.high:.1f}"
-    return markupsafe.Markup("{}<small>{} – {}</small>").format(
-        f"{100 * figure.value:.1f}", low, high
-    )
+        return b""

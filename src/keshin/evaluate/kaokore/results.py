@@ -149,7 +149,8 @@ def read_earlier(path: Path, note: str = "") -> tuple[Earlier, ...]:
         before = msgspec.json.decode(path.read_bytes(), type=_Before)
     except (OSError, msgspec.MsgspecError) as error:
         raise DataError(
-            f"{path} is no study of KaoKore ({error}). Give what keshin kaokore --format json wrote."
+            f"{path} is no study of KaoKore ({error}). Give what keshin kaokore --format json "
+            "wrote."
         ) from error
     tested = {one.key: one.test for one in before.methods if one.test is not None}
     if not tested:

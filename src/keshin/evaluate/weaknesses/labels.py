@@ -1,6 +1,6 @@
 """The user's own labels: which pairs can the model not tell apart?
 
-By text: the paraphrases of a label (``prompts.toml``) are cut at random into two halves. How far
+By text: the ways to say a label (``paraphrases.toml``) are cut at random into two halves. How far
 the two halves of *one* label lie apart is the null: the distance of texts that mean the same. Two
 labels are ``same`` to the model where one's half is no further from the other's other half than the
 95th percentile of the null of either; ``near`` where it is less than twice that; else ``apart``.
@@ -26,7 +26,7 @@ from keshin.errors import LabelError
 from keshin.evaluate.weaknesses.label_pictures import Progress, Seen, on_pictures
 from keshin.evaluate.weaknesses.results import LabelPair, LabelReport, Words
 from keshin.evaluate.weaknesses.scoring import share
-from keshin.evaluate.weaknesses.tables import prompts, things
+from keshin.evaluate.weaknesses.tables import paraphrases, things
 from keshin.evaluate.weaknesses.verdicts import ABILITY, unjudged, words
 
 SPLITS = 24
@@ -157,7 +157,7 @@ def _paraphrased(encoder: Encoder, names: Mapping[str, tuple[str, ...]]) -> Iter
     """(k, d) unit vectors of all labels for each paraphrase, each label in its own language."""
     japanese = {key: said for key, said in names.items() if in_japanese_script(said[0])}
     english = {key: said for key, said in names.items() if key not in japanese}
-    ways = prompts().paraphrases
+    ways = paraphrases()
     for en, ja in zip(ways["en"], ways["ja"], strict=True):
         vectors: dict[str, FloatArray] = {}
         for template, part in ((en, english), (ja, japanese)):

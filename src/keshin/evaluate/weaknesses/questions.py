@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from keshin.evaluate.weaknesses.results import Level
 from keshin.evaluate.weaknesses.scenes import Scene
-from keshin.evaluate.weaknesses.tables import Names
+from keshin.evaluate.weaknesses.tables import Captions, Names
 from keshin.statistics.figure import Figure
 
 Scores = npt.NDArray[np.floating]
@@ -98,9 +98,10 @@ class Task:
     scale: str
     """Which rules give the verdict: see ``verdicts.py``."""
     templates: str
-    """Which templates of ``prompts.toml`` its phrases are put into."""
-    make: Callable[[np.random.Generator, int], Questions]
-    """Questions from a source of chance and their number."""
+    """Which templates of the captions its phrases are put into."""
+    make: Callable[[np.random.Generator, int, Captions], Questions]
+    """Questions from a source of chance, their number, and the language of their captions, which
+    the drawings do not depend on."""
     judge: Callable[[Questions, Answers], Judged]
     example: Callable[[Questions], list[tuple[Scene, str]]]
     """Some scenes with what is right about each, for people to see."""

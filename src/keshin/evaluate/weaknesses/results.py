@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from keshin.pages import numbers
 from keshin.statistics.figure import Figure
 
 
@@ -101,7 +102,7 @@ class LabelReport(msgspec.Struct, frozen=True):
                 "上限" if japanese else "one label at most": f"{pair.limit:.4f}",
                 "判定" if japanese else "by text": KINDS[pair.verdict].of(language),
                 "写真" if japanese else "on pictures": (
-                    f"{percent(pair.accuracy)} [{interval(pair.accuracy, language)}]"
+                    f"{percent(pair.accuracy)} [{interval(pair.accuracy)}]"
                     if pair.accuracy
                     else "–"
                 ),
@@ -120,6 +121,10 @@ class Report(msgspec.Struct, frozen=True):
     count: int
     findings: tuple[Finding, ...]
     labels: LabelReport | None = None
+    captions: str = "en"
+    """The language in which the model was asked."""
+    format: int = 2
+    """Of the JSON: 1 wrote the unit of every figure, 2 only where it is no share."""
 
     def to_json(self) -> str:
         """Indented JSON."""
@@ -135,7 +140,7 @@ class Report(msgspec.Struct, frozen=True):
                     (
                         finding.title.of(language),
                         percent(finding.main),
-                        interval(finding.main, language),
+                        interval(finding.main),
                         percent(finding.main, finding.main.chance),
                         percent(finding.control),
                         finding.said.of(language),
@@ -188,15 +193,15 @@ def _row(task: str, role: str, figure: Figure, verdict: str = "") -> dict[str, A
 def percent(figure: Figure, value: float | None = None) -> str:
     """The value, or another of the same unit, for people."""
     shown = figure.value if value is None else value
-    if figure.unit in ("share", "difference"):
-        sign = "+" if figure.unit == "difference" and shown > 0 else ""
-        return f"{sign}{100 * shown:.1f} %"
-    return f"{shown:.2f}"
+    if figure.unit == "difference":
+        return f"{numbers.points(shown)} %"
+    return numbers.percent(shown) if figure.unit == "share" else f"{shown:.2f}"
 
 
-def interval(figure: Figure, language: str = "en") -> str:
+def interval(figure: Figure) -> str:
     """The interval for people."""
-    to = "〜" if language == "ja" else " to "
-    if figure.unit in ("share", "difference"):
-        return f"{100 * figure.low:.1f}{to}{100 * figure.high:.1f}"
-    return f"{figure.low:.2f}{to}{figure.high:.2f}"
+    if figure.unit == "difference":
+        return numbers.points_interval(figure.low, figure.high)
+    if figure.unit == "share":
+        return numbers.interval(figure.low, figure.high)
+    return f"{figure.low:.2f} – {figure.high:.2f}"

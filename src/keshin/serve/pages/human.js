@@ -21,7 +21,7 @@ const memory = {
   set: (where, key, value) => { try { where.setItem(key, value); } catch { /* private window */ } },
 };
 const preferred = (navigator.languages ?? [navigator.language]).find((l) => /^(ja|en)/.test(l)) ?? "en";
-let language = memory.get(localStorage, "keshin-language") ?? preferred.slice(0, 2);
+let language = memory.get(localStorage, "keshin-language") ?? preferred.slice(0, 2); // api/study may know better
 if (!TEXTS[language]) language = "en";
 
 function text(key, values = {}) {
@@ -493,6 +493,7 @@ $("switch").addEventListener("click", async () => {
 });
 
 await refresh();
+if (study.language && !memory.get(localStorage, "keshin-language")) language = study.language;
 const [key, number] = (memory.get(sessionStorage, "keshin-person") ?? "").split(" ");
 if (key === study.key && number !== undefined) {
   const { status, content } = await ask(`api/people/${number}`);

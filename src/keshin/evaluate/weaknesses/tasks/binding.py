@@ -5,7 +5,7 @@ from __future__ import annotations
 import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Scene
-from keshin.evaluate.weaknesses.tables import things
+from keshin.evaluate.weaknesses.tables import Captions, things
 from keshin.evaluate.weaknesses.tasks.drawn import (
     Random,
     Thing,
@@ -19,7 +19,7 @@ from keshin.evaluate.weaknesses.tasks.drawn import (
 LEVELS = ("solids", "flat shapes")
 
 
-def make(rng: Random, count: int) -> Questions:
+def make(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` pairs of scenes, of solids and of flat shapes in turn."""
     pairs, known = [], []
     for index in range(count):
@@ -28,8 +28,8 @@ def make(rng: Random, count: int) -> Questions:
         one, other = two(rng, kinds)
         changed = Thing(other.colour, one.what), Thing(one.colour, other.what)
         first, second = _scenes(rng, (one, other), changed, solid=level == "solids")
-        pairs.append(Pair((first, second), (both(one, other), both(*changed)), level))
-        known.append(knows_both(rng, first, one, other, kinds))
+        pairs.append(Pair((first, second), (both(say, one, other), both(say, *changed)), level))
+        known.append(knows_both(rng, say, first, one, other, kinds))
     return Questions({"known": tuple(known)}, {"asked": tuple(pairs)})
 
 

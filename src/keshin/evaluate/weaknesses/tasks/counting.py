@@ -16,7 +16,7 @@ from keshin.errors import KeshinError
 from keshin.evaluate.weaknesses.outlines import reach
 from keshin.evaluate.weaknesses.questions import Answers, Choice, Judged, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene
-from keshin.evaluate.weaknesses.tables import a, prompts, things
+from keshin.evaluate.weaknesses.tables import Captions, Names, things
 from keshin.evaluate.weaknesses.tasks.drawn import Random, Thing, ground, pick, placed
 
 MOST = 10
@@ -34,22 +34,21 @@ OTHERS = 5
 Places = list[tuple[float, float]]
 
 
-def make(rng: Random, count: int) -> Questions:
+def make(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` scenes, as many of each number as can be."""
     exact, sides, known = [], [], []
-    names = prompts()
     for index in range(count):
         number = index % MOST + 1
         layout = pick(rng, list(AREAS))[0]
         shape = Thing(pick(rng, list(things().colours))[0], pick(rng, list(things().shapes))[0])
         scene = _scene(rng, number, layout, shape)
-        candidates = tuple(names.say("count", **_said(n, shape)) for n in range(1, MOST + 1))
+        candidates = tuple(_said(say, n, shape) for n in range(1, MOST + 1))
         exact.append(Choice(scene, candidates, number - 1, layout))
         if number in FEW or number in MANY:
-            many = f"{shape.colour} {things().shapes[shape.what]}"
-            said = tuple(names.say(key, things=many) for key in ("few", "many"))
+            many = say.bare(shape.what, shape.colour, many=True)
+            said = tuple(say.say(key, things=many) for key in ("few", "many"))
             sides.append(Choice(scene, said, int(number in MANY)))
-        known.append(_control(rng, scene, shape, number))
+        known.append(_control(rng, say, scene, shape, number))
     return Questions({"exact": tuple(exact), "sides": tuple(sides), "known": tuple(known)})
 
 
@@ -81,25 +80,24 @@ def example(questions: Questions) -> list[tuple[Scene, str]]:
     return [(c.scene, c.candidates[c.answer][0]) for c in questions.choices["exact"][:MOST]]
 
 
-def _said(number: int, shape: Thing) -> dict[str, str]:
-    what = shape.what if number == 1 else things().shapes[shape.what]
-    number_word = things().names.numbers[number - 1]
-    return {
-        "number": number_word,
-        "digits": str(number),
-        "things": f"{shape.colour} {what}",
-    }
+def _said(say: Captions, number: int, shape: Thing) -> Names:
+    return say.say(
+        "count",
+        number=say.numbers[number - 1],
+        digits=str(number),
+        things=say.bare(shape.what, shape.colour, many=number > 1),
+    )
 
 
-def _control(rng: Random, scene: Scene, shape: Thing, number: int) -> Choice:
+def _control(rng: Random, say: Captions, scene: Scene, shape: Thing, number: int) -> Choice:
     """Which things are they? The wrong candidates differ in colour and in shape."""
     colours = [shape.colour, *pick(rng, [c for c in things().colours if c != shape.colour], OTHERS)]
     kinds = [shape.what, *pick(rng, [s for s in things().shapes if s != shape.what], OTHERS)]
     said = [
-        a(f"{colour} {kind}") if number == 1 else f"{colour} {things().shapes[kind]}"
+        say.one(kind, colour) if number == 1 else say.bare(kind, colour, many=True)
         for colour, kind in zip(colours, kinds, strict=True)
     ]
-    return placed(rng, scene, [prompts().say("what", things=text) for text in said])
+    return placed(rng, scene, [say.say("what", things=text) for text in said])
 
 
 def _scene(rng: Random, number: int, layout: str, shape: Thing) -> Scene:

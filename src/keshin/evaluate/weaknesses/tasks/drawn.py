@@ -9,7 +9,7 @@ import numpy as np
 
 from keshin.evaluate.weaknesses.questions import Choice, Pair
 from keshin.evaluate.weaknesses.scenes import Item, Scene
-from keshin.evaluate.weaknesses.tables import Colour, Names, a, prompts, things
+from keshin.evaluate.weaknesses.tables import Captions, Colour, Names, things
 
 Random = np.random.Generator
 
@@ -20,9 +20,6 @@ class Thing:
 
     colour: str
     what: str
-
-    def __str__(self) -> str:
-        return f"{self.colour} {self.what}"
 
     def at(self, x: float, y: float, size: float) -> Item:
         """As an item of a scene."""
@@ -46,9 +43,14 @@ def ground(rng: Random) -> Colour:
     return found[pick(rng, list(found))[0]]
 
 
-def both(one: Thing, other: Thing) -> Names:
+def said(say: Captions, key: str, one: Thing, other: Thing) -> Names:
+    """What is said of two things, in this order."""
+    return say.say(key, a=say.one(one.what, one.colour), b=say.one(other.what, other.colour))
+
+
+def both(say: Captions, one: Thing, other: Thing) -> Names:
     """What is said of a picture with the two, whatever their places."""
-    return prompts().say("both", a=a(str(one)), b=a(str(other)))
+    return said(say, "both", one, other)
 
 
 def placed(rng: Random, scene: Scene, candidates: Sequence[Names], level: str = "") -> Choice:
@@ -57,7 +59,9 @@ def placed(rng: Random, scene: Scene, candidates: Sequence[Names], level: str = 
     return Choice(scene, tuple(candidates[index] for index in order), order.index(0), level)
 
 
-def knows_both(rng: Random, scene: Scene, one: Thing, other: Thing, kinds: Sequence[str]) -> Choice:
+def knows_both(
+    rng: Random, say: Captions, scene: Scene, one: Thing, other: Thing, kinds: Sequence[str]
+) -> Choice:
     """The control of tasks with two things: which are there, where the wrong candidates have one
     trait that nothing in the picture has. One of four.
     """
@@ -68,7 +72,7 @@ def knows_both(rng: Random, scene: Scene, one: Thing, other: Thing, kinds: Seque
         (one, Thing(colour, other.what)),
         (Thing(one.colour, what), other),
     )
-    return placed(rng, scene, [both(one, other), *(both(*pair) for pair in wrong)])
+    return placed(rng, scene, [both(say, one, other), *(both(say, *pair) for pair in wrong)])
 
 
 def some(pairs: Sequence[Pair], count: int = 8) -> list[tuple[Scene, str]]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene
-from keshin.evaluate.weaknesses.tables import Names, a, prompts, things
+from keshin.evaluate.weaknesses.tables import Captions, Names, things
 from keshin.evaluate.weaknesses.tasks.drawn import Random, ground, pick, some
 
 
-def make(rng: Random, count: int) -> Questions:
+def make(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` pairs, the near ones in turn; the control has shapes of two different pairs."""
     near = things().near
     asked, known = [], []
     for index in range(count):
         pair = near[index % len(near)]
         colour = pick(rng, list(things().colours))[0]
-        asked.append(_pair(rng, pair.one, pair.other, colour))
+        asked.append(_pair(rng, say, pair.one, pair.other, colour))
         away = [each for each in near if each is not pair]
         other = away[int(rng.integers(len(away)))]
-        known.append(_pair(rng, pair.one, other.one, colour))
+        known.append(_pair(rng, say, pair.one, other.one, colour))
     return Questions(pairs={"asked": tuple(asked), "known": tuple(known)})
 
 
@@ -42,7 +42,7 @@ def example(questions: Questions) -> list[tuple[Scene, str]]:
     return some(questions.pairs["asked"], 2 * len(things().near))
 
 
-def _pair(rng: Random, one: str, other: str, colour: str) -> Pair:
+def _pair(rng: Random, captions: Captions, one: str, other: str, colour: str) -> Pair:
     """The same place, area, colour and angle; only the shape differs."""
     x, y = (float(place) for place in rng.uniform(0.42, 0.58, 2))
     size, angle = float(rng.uniform(0.3, 0.44)), float(rng.uniform(-0.15, 0.15))
@@ -52,7 +52,7 @@ def _pair(rng: Random, one: str, other: str, colour: str) -> Pair:
         return Scene(behind, (Item(what, x, y, size, colour, angle),))
 
     def say(what: str) -> Names:
-        return prompts().say("object", a=a(f"{colour} {what}"))
+        return captions.say("object", a=captions.one(what, colour))
 
     return Pair((scene(one), scene(other)), (say(one), say(other)), f"{one}, {other}")
 

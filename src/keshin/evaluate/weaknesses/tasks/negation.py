@@ -11,14 +11,14 @@ import numpy as np
 import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Scores, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene
-from keshin.evaluate.weaknesses.tables import Names, a, prompts, things
+from keshin.evaluate.weaknesses.tables import Captions, Names, things
 from keshin.evaluate.weaknesses.tasks.drawn import Random, ground, pick, some
 
 LEVELS = {"no, without": ("shown", "no"), "not": ("is", "not")}
 """Kinds of negation -> the captions for what is there and for what is not."""
 
 
-def make(rng: Random, count: int) -> Questions:
+def make(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` pairs: two things, one of which is exchanged ("no"), or one thing ("not")."""
     pairs = []
     for index in range(count):
@@ -27,7 +27,7 @@ def make(rng: Random, count: int) -> Questions:
         company = beside if level == "no, without" else ""
         scenes = _scenes(rng, thing, instead, company)
         affirmed, negated = LEVELS[level]
-        pairs.append(Pair(scenes, (_say(affirmed, thing), _say(negated, thing)), level))
+        pairs.append(Pair(scenes, (_said(say, affirmed, thing), _said(say, negated, thing)), level))
     return Questions(pairs={"asked": tuple(pairs)})
 
 
@@ -58,8 +58,8 @@ def _prefers(scores: Scores, *, phrase: int, scene: int) -> scoring.Flags:
     return np.asarray(scores[:, scene, phrase] > scores[:, 1 - scene, phrase])
 
 
-def _say(key: str, thing: str) -> Names:
-    return tuple(text.format(x=thing, a=a(thing)) for text in prompts().negation[key])
+def _said(say: Captions, key: str, thing: str) -> Names:
+    return say.say(key, x=say.bare(thing), a=say.one(thing))
 
 
 def _scenes(rng: Random, thing: str, instead: str, beside: str) -> tuple[Scene, Scene]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Judged, Pair, Questions, Task
 from keshin.evaluate.weaknesses.scenes import HORIZON, Scene
-from keshin.evaluate.weaknesses.tables import Names, a, prompts, things
+from keshin.evaluate.weaknesses.tables import Captions, things
 from keshin.evaluate.weaknesses.tasks.drawn import (
     Random,
     Thing,
     ground,
     knows_both,
+    said,
     some,
     two,
 )
@@ -22,7 +23,7 @@ from keshin.evaluate.weaknesses.tasks.drawn import (
 CUES = ("size and height on a floor", "one covers the other", "all of these")
 
 
-def distance(rng: Random, count: int) -> Questions:
+def distance(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` pairs; three sets of cues in turn."""
     kinds = list(things().solids)
     pairs, known = [], []
@@ -33,13 +34,17 @@ def distance(rng: Random, count: int) -> Questions:
             rng, one, other, covers=cue == CUES[2]
         )
         pairs.append(
-            Pair((first, second), (_say("nearer", one, other), _say("nearer", other, one)), cue)
+            Pair(
+                (first, second),
+                (said(say, "nearer", one, other), said(say, "nearer", other, one)),
+                cue,
+            )
         )
-        known.append(knows_both(rng, first, one, other, kinds))
+        known.append(knows_both(rng, say, first, one, other, kinds))
     return Questions({"known": tuple(known)}, {"asked": tuple(pairs)})
 
 
-def position(rng: Random, count: int) -> Questions:
+def position(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` pairs, left and right, above and below in turn; flat shapes."""
     kinds = list(things().shapes)
     pairs, known = [], []
@@ -47,8 +52,10 @@ def position(rng: Random, count: int) -> Questions:
         one, other = two(rng, kinds)
         key, level = (("left", "left or right"), ("above", "above or below"))[index % 2]
         first, second = _beside(rng, one, other, upright=key == "above")
-        pairs.append(Pair((first, second), (_say(key, one, other), _say(key, other, one)), level))
-        known.append(knows_both(rng, first, one, other, kinds))
+        pairs.append(
+            Pair((first, second), (said(say, key, one, other), said(say, key, other, one)), level)
+        )
+        known.append(knows_both(rng, say, first, one, other, kinds))
     return Questions({"known": tuple(known)}, {"asked": tuple(pairs)})
 
 
@@ -68,10 +75,6 @@ def judge(questions: Questions, answers: Answers) -> Judged:
 def example(questions: Questions) -> list[tuple[Scene, str]]:
     """Both scenes of the first pairs."""
     return some(questions.pairs["asked"])
-
-
-def _say(key: str, one: Thing, other: Thing) -> Names:
-    return prompts().say(key, a=a(str(one)), b=a(str(other)))
 
 
 def _standing(rng: Random, one: Thing, other: Thing, *, covers: bool) -> tuple[Scene, Scene]:

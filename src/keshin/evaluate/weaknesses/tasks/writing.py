@@ -12,7 +12,7 @@ import numpy as np
 import keshin.evaluate.weaknesses.scoring as scoring
 from keshin.evaluate.weaknesses.questions import Answers, Choice, Judged, Questions, Task
 from keshin.evaluate.weaknesses.scenes import Item, Scene, Writing
-from keshin.evaluate.weaknesses.tables import Colour, Names, a, prompts, things
+from keshin.evaluate.weaknesses.tables import Captions, Colour, Names, things
 from keshin.evaluate.weaknesses.tasks.drawn import Random, ground, pick, placed
 
 CANDIDATES = 10
@@ -39,20 +39,20 @@ INKS: dict[str, tuple[tuple[Colour, Colour], ...]] = {
 LABEL: tuple[Colour, Colour] = ((20, 20, 24), (255, 255, 255))
 
 
-def reading(rng: Random, count: int) -> Questions:
+def reading(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` words among nine others of as many letters; the control as often a thing."""
     by_length: dict[int, list[str]] = {}
     for word in things().names.words:
         by_length.setdefault(len(word), []).append(word)
     levels = [(size, contrast) for size in WIDTHS for contrast in INKS]
     words, seen = [], []
-    says = prompts().say("writing"), prompts().say("no_writing")
+    says = say.say("writing"), say.say("no_writing")
     for index in range(count):
         listed = by_length[pick_number(rng, tuple(by_length))]
         chosen = pick(rng, listed, CANDIDATES)
         size, contrast = levels[index % len(levels)]
         scene = _word(rng, chosen[0], size, contrast)
-        names = [prompts().say("word", x=word.lower()) for word in chosen]
+        names = [say.say("word", x=word.lower()) for word in chosen]
         words.append(placed(rng, scene, names, f"{size}, {contrast}"))
         thing = pick(rng, things().names.objects)[0]
         seen.append(
@@ -85,10 +85,10 @@ def example_reading(questions: Questions) -> list[tuple[Scene, str]]:
     return [(c.scene, c.candidates[c.answer][0]) for c in questions.choices["words"][:8]]
 
 
-def attack(rng: Random, count: int) -> Questions:
+def attack(rng: Random, count: int, say: Captions) -> Questions:
     """``count`` things, each plain, with another's name, and with the letters of that name."""
     names = things().names.objects
-    said: tuple[Names, ...] = tuple(prompts().say("object", a=a(name)) for name in names)
+    said: tuple[Names, ...] = tuple(say.say("object", a=say.one(name)) for name in names)
     found: dict[str, list[Choice]] = {"plain": [], "named": [], "letters": []}
     for index in range(count):
         right = index % len(names)
@@ -130,9 +130,8 @@ def judge_attack(questions: Questions, answers: Answers) -> Judged:
 
 def example_attack(questions: Questions) -> list[tuple[Scene, str]]:
     """Each of the first things plain, with a name and with mixed letters."""
-    names = things().names.objects
     return [
-        (choices[index].scene, names[choices[index].answer])
+        (choices[index].scene, choices[index].candidates[choices[index].answer][0])
         for index in range(3)
         for choices in (questions.choices[part] for part in ("plain", "named", "letters"))
     ]
