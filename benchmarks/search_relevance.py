@@ -37,7 +37,7 @@ from keshin.search.relevance import LOOKED_AT, Null
 from keshin.statistics.intervals import wilson
 
 NAMES = tuple(
-    (
+    (  # noqa: SIM905 - words read better as text
         "dog boy girl man woman snow water beach ball grass bike bicycle rock mountain car "
         "street tree pool ocean baby horse bench field soccer football basketball tennis "
         "skateboard surfer wave boat river lake sand sidewalk building crowd camera hat "
@@ -50,7 +50,7 @@ NAMES = tuple(
         "broccoli donut zebra kangaroo submarine rocket helicopter satellite skeleton "
         "dinosaur galaxy receipt map newspaper logo cactus tulip lobster violin harp "
         "accordion chandelier teapot "
-    ).split()  # noqa: SIM905 - words read better as text
+    ).split()
 )
 LEAST = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
 DRAWS = 2000

@@ -240,15 +240,13 @@ class Index(PictureIndex):
         rebuild: bool = False,
         **options: Any,
     ) -> Index:
-        """The index of a folder, there or to be made by ``update``.
-
-        ``model``: default: the index's, else the embedded one; another is refused when it is used.
-        ``index``: the folder of its own files; default: in the cache folder. ``rebuild``: forget
-        what was there. ``options``: as ``load`` takes them."""
+        """The index of a folder, made by ``update``; its files are in ``index``, by default in the
+        cache folder. ``model``: default: the index's, else the embedded one; another is refused
+        when used. ``rebuild``: forget what was there. ``options``: as ``load`` takes them."""
 
         def choose(known: Mapping[str, str]) -> tuple[Encoder, str]:
             names = {"mode": "precision", "engine": "engine", "decode": "decode"}
-            how = {} if model else {name: known[key] for name, key in names.items() if known}
+            how = {name: known[key] for name, key in names.items() if known and not model}
             one = model or known.get("origin", DEFAULT_MODEL)
             found = one if isinstance(one, Model) else load(one, **how | options)
             return found.encoder, found.origin
