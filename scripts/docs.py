@@ -32,21 +32,58 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def quality(content: dict[str, Any]) -> str:
-    """Accuracies with intervals and chance."""
-    rows = [
-        [
-            row["data"],
-            row["how"],
-            row["measure"],
-            f"**{100 * row['value']:.1f} %**",
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
-            f"{100 * row['chance']:.1f} %",
-            str(row["pictures"]),
-        ]
+    """Zero-shot, probe and few-shot of each set, with intervals and chance; recalls by class."""
+
+    def within(values: list[float]) -> str:
+        value, low, high = values
+        return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+    def said(score: dict[str, Any] | None) -> str:
+        return "–" if score is None else within([score["value"], score["low"], score["high"]])
+
+    rows, scores, trained, classes = [], [], [], []
+    for row in content["rows"]:
+        zero = row["zero_shot"]
+        rows.append(
+            [
+                row["data"], row["prompts"], zero["name"], f"**{said(zero)}**",
+                f"{100 * zero['chance']:.1f}", said(row["single_prompt"]), said(row["probe"]),
+                str(zero["count"]),
+            ]
+        )  # fmt: skip
+        scores.append(
+            [
+                row["data"], f"{100 * row['calibration_error']:.1f}",
+                within([row["without_noise"], *row["interval"]]),
+                within([row["with_temperature"], *row["with_temperature_interval"]]),
+                within(row["risk_area"]),
+            ]
+        )  # fmt: skip
+        for start, curve in (row["few_shot"] or {}).items():
+            trained.append([row["data"], start, *(within(v) for v in curve.values())])
+        if row["classes"] and len(row["classes"]) > 2:
+            found = (f"{n} {within(v)}" for n, v in row["classes"].items() if v[0] is not None)
+            classes.append(f"- {row['data']}: {', '.join(found)}.")
+    twins = [
+        f"- {row['data']}: {t['looked at']:,} pictures looked at, {t['nearly the same as a test picture']} left out as nearly the same as a test picture; the highest correlation of those kept is {t['highest correlation of those kept']}. {row['probe_protocol']}"  # noqa: E501
         for row in content["rows"]
+        if (t := row["training pictures"])
     ]
-    head = ["data", "prompts", "measure", "value", "95 % interval", "chance", "pictures"]
-    return table(head, rows)
+    head = ["data", "prompts", "measure", "zero-shot", "chance", "single prompt", "linear probe"]
+    shots = ["1", "2", "4", "8", "16"]
+    return "\n".join(
+        [
+            "Percent, with 95 % intervals.\n", table([*head, "pictures"], rows),
+            "Few-shot, examples a class, started from zero or from the text weights:\n",
+            table(["data", "start", *shots], trained),
+            "Whether scores are true: the calibration error, the same without what noise adds, the "
+            "error with a temperature (the interval is of the true error, so it may lie below the "
+            "value), and the area under the risk-coverage curve:\n",
+            table(["data", "error", "without noise", "with temperature", "risk area"], scores),
+            "What probes learnt from:\n", "\n".join(twins) + "\n",
+            "Recall by class:\n", "\n".join(classes) + "\n",
+        ]
+    )  # fmt: skip
 
 
 def parity(content: dict[str, Any]) -> str:
@@ -133,10 +170,10 @@ def kaokore(content: dict[str, Any]) -> str:
 
 SECTIONS = (
     (
-        "quality.json",
+        "evaluation.json",
         "How good the embedded model is",
-        "Held-out pictures; `python benchmarks/quality.py --data FOLDER`. Accuracy has Wilson's "
-        "interval, the others a bootstrap within the classes.",
+        "Held-out pictures; `python benchmarks/evaluation.py --data FOLDER --cifar-train FOLDER`. "
+        "No probe learnt from test pictures. KaoKore has [its own page](guides/kaokore.md).",
         quality,
     ),
     (
@@ -323,6 +360,9 @@ def performance_page() -> str:
     if "training_speed" in found:
         parts += ["## A training step\n"]
         parts += ["`python benchmarks/training_speed.py`.\n", training(found["training_speed"])]
+    if "loader_speed" in found:
+        parts += ["## A training loader\n"]
+        parts += ["`python benchmarks/loader_speed.py`.\n", loaders(found["loader_speed"])]
     if "loss_memory" in found:
         parts += ["## Memory of the loss\n"]
         parts += ["`python benchmarks/loss_memory.py`.\n", losses(found["loss_memory"])]
@@ -537,9 +577,9 @@ def ablations_page() -> str:
         about.replace("``", "`") + "\n",
         "The first row of a table is the plain run: shares in per cent, and the loss at the "
         "temperature that suits the model best (ln(1000) = 6.91 is chance; R@1 by chance 0.1 %, "
-        "R@5 0.5 %). The others are differences to the plain run of the same seed, with Student's 95 % "
-        "interval over the seeds. All are judged by the same 1,000 photographs, whose choice the "
-        "interval does not cover. An interval that holds 0 shows nothing either way.\n",
+        "R@5 0.5 %). The others are differences to the plain run of the same seed, with Student's "
+        "95 % interval over the seeds. All are judged by the same 1,000 photographs, whose choice "
+        "the interval does not cover. An interval that holds 0 shows nothing either way.\n",
     ]
     for name, suite in content["suites"].items():
         if suite["rows"]:
@@ -548,9 +588,98 @@ def ablations_page() -> str:
     return "\n".join(parts)
 
 
+def loaders(content: dict[str, Any]) -> str:
+    """Pictures a second of the training loaders."""
+    rows = [[name, f"{value:.0f}"] for name, value in content["pictures_per_second"].items()]
+    return table(["loader", "pictures a second"], rows) + (
+        f"\n{content['workers']} worker processes, {content['data']['pictures']:,} JPEGs with a "
+        f"short side of 256 to 512 pixels; **{content['ratio']:.2f} x** open_clip's pipeline, "
+        f"{content['ratio_same_crop']:.2f} x where both cut the same crop. Captions to ids and "
+        "bytes to normalised numbers are in it.\n"
+    )
+
+
+def between(text: str, start: str, end: str, inside: str) -> str:
+    """``text`` with what lies between two marks replaced."""
+    before, mark, rest = text.partition(start)
+    tail, close, rest = rest.partition("-->\n")
+    _, stop, after = rest.partition(end)
+    return "".join((before, mark, tail, close, inside, stop, after))
+
+
+def scale_page() -> str:
+    """docs/guides/scale.md: written by hand, but for its tables."""
+    text = (ROOT / "docs/guides/scale.md").read_text(encoding="utf-8")
+    content = json.loads((RESULTS / "scale_model.json").read_text(encoding="utf-8"))
+    text = between(text, "<!-- table", "<!-- end of table -->", scale_tables(content))
+    path = RESULTS / "plan_check.json"
+    if path.exists():
+        found = plan_checks(json.loads(path.read_text(encoding="utf-8")))
+        text = between(text, "<!-- checks", "<!-- end of checks -->", found)
+    return text
+
+
+def scale_tables(content: dict[str, Any]) -> str:
+    """What travels and how long it takes, from 8 to 1,024 devices."""
+    said = (
+        f"A batch of {content['batch']:,} pairs, {content['tokens']} tokens, devices that sustain "
+        f"{content['flops'] / 1e12:.0f} TFLOP/s, micro-batches of at most 256 pairs. The last "
+        "columns: exchanges as a share of exchanges and computing, if nothing hides behind "
+        "anything, at so many GB/s sent by each device; over 50 % they dominate.\n"
+    )
+    parts = [said]
+    for name, towers in content["towers"].items():
+        for sharded, how in ((False, "DDP"), (True, "FSDP2")):
+            rows = [row for row in towers["rows"] if row["sharded"] == sharded]
+            speeds = list(rows[0]["share"])
+            body = [
+                [
+                    f"{row['devices']:,}",
+                    f"{row['pairs']:,} in {row['parts']}",
+                    f"{row['memory'] / 1e9:.1f} GB",
+                    f"{row['compute']:.2f} s",
+                    f"{row['gradients and weights'] / 1e9:.2f} GB",
+                    f"{row['features'] / 1e9:.2f} GB",
+                    *(f"{100 * row['share'][speed]:.0f} %" for speed in speeds),
+                ]
+                for row in rows
+            ]
+            head = ["devices", "pairs of each", "memory", "computing", "weights and gradients sent"]
+            head += ["features sent", *(f"{speed} GB/s" for speed in speeds)]
+            parts += [f"### {name}, {how}\n", table(head, body)]
+    return "\n".join(parts)
+
+
+def plan_checks(content: dict[str, Any]) -> str:
+    """Plans beside real runs."""
+    rows = [
+        [
+            name,
+            f"{row['planned']['memory'] / 1e6:.0f} MB",
+            f"{row['real']['memory'] / 1e6:.0f} MB",
+            f"{row['ratio']['memory']:.2f}",
+            f"{row['planned']['seconds']:.0f} s",
+            f"{row['real']['seconds']:.0f} s",
+            f"{row['ratio']['seconds']:.2f}",
+            f"{row['ratio']['processor_seconds']:.2f}",
+        ]
+        for name, row in content["works"].items()
+    ]
+    head = ["run", "memory planned", "real", "ratio", "time planned", "real", "ratio"]
+    head += ["ratio of processor time"]
+    said = (
+        f"\nPlans beside real runs of {content['steps']} steps "
+        "(`python benchmarks/plan_check.py`; "
+        f"{content['machine']['threads']} threads of a processor; memory is the peak of the process"
+        " above what it was before the model):\n\n"
+    )
+    return said + table(head, rows)
+
+
 PAGES = {
     "docs/guides/kaokore.md": lambda: guide("kaokore", kaokore),
     "docs/guides/weaknesses.md": lambda: guide("weaknesses", weaknesses_table),
+    "docs/guides/scale.md": scale_page,
     "docs/performance.md": performance_page,
     "docs/results.md": results_page,
     "docs/reference/recipe.md": recipe_page,

@@ -16,9 +16,9 @@ import csv
 import json
 from pathlib import Path
 
-from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.evaluate.kaokore.finetuned import OFFICIAL, fold_name, held_out
 from keshin.evaluate.kaokore.trained import FOLDS, folds_by_work
+from keshin.evaluate.sets.kaokore.faces import Faces, read_faces
 from keshin.facts import kaokore as facts
 
 HERE = Path(__file__).parent

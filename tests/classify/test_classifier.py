@@ -11,7 +11,7 @@ from PIL import Image
 
 import keshin
 from keshin.classify import Rejection, build_classifier, make_labels, read_classifier
-from keshin.classify.checks import _unknown_script, near_duplicate_distance, toggle_full_stop
+from keshin.classify.checks import near_duplicate_distance, toggle_full_stop, unknown_script
 from keshin.classify.weights import class_weights
 from keshin.core.config import ScoreFacts
 from keshin.core.pictures import Failure
@@ -320,7 +320,7 @@ def test_scripts_are_reported_apart_with_a_model_that_reads_them():
         logit_scale=20.0,
     )
     labels = make_labels({"cat": [], "neko": ["ねこ"], "猫": [], "кот": [], "café": []})
-    found = list(_unknown_script(english, labels))
+    found = list(unknown_script(english, labels))
     assert [warning.labels for warning in found] == [("neko",), ("猫",), ("кот",)]
     assert "Japanese" in str(found[0])
     assert "mini" in str(found[0])

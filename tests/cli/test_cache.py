@@ -41,6 +41,7 @@ def kept(monkeypatch, tmp_path):
         ("converted/.openai--x-0123.0a1b.tmp/model.safetensors", 128),
         (f"shards/{'c' * 64}", 256),
         (f"fetched/{'d' * 64}", 512),
+        (f"features/{'e' * 64}/1-0a1b.features", 1024),
     ):
         file = cache_folder() / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def test_every_kind_is_counted(kept):
     assert sizes == {
         "embeddings": (2, 3), "classifiers": (1, 4), "quantised": (1, 8), "hashes": (1, 16),
         "converted": (3, 224), "shards": (1, 256), "fetched": (1, 512),
-        "features": (0, 0), "indexes": (0, 0),
+        "features": (1, 1024), "indexes": (0, 0),
     }  # fmt: skip
     shown = run("cache", "info")
     assert all(name in shown.stdout for name in KINDS)
@@ -84,7 +85,7 @@ def test_clear_deletes_all_kinds_and_nothing_else(kept):
 def test_clear_of_some_kinds(kept):
     run("cache", "clear", "quantised", "embeddings")
     assert {name for name, row in kinds().items() if row["files"]} == {
-        "classifiers", "hashes", "converted", "shards", "fetched",
+        "classifiers", "hashes", "converted", "shards", "features", "fetched",
     }  # fmt: skip
     wrong = CliRunner().invoke(main, ["cache", "clear", "pulled"])
     assert wrong.exit_code == 2

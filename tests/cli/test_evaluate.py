@@ -125,3 +125,38 @@ def test_of_several_one_that_is_missing_does_not_end_the_others(invoke, folder, 
 def test_help_shows_examples(invoke):
     result = invoke("eval", "--help", model=False)
     assert "keshin eval photos/ --report photos.html" in result.stdout
+
+
+def test_all_goes_on_past_a_broken_set_and_draws_the_figures(invoke, tmp_path):
+    """Three sets that are here, one of them unreadable, the others of the table not here at all."""
+    pytest.importorskip("torch")
+    from miniatures import MINIATURES
+    from resnets import stored, timm_config, weights
+
+    data, out = tmp_path / "data", tmp_path / "figures"
+    for key in ("caltech101", "gtsrb"):
+        MINIATURES[key](data / key)
+    (data / "fer2013").mkdir()
+    (data / "fer2013" / "fer2013.csv").write_text("no,table\n1,2\n")
+    stored(tmp_path / "resnet", weights())
+    (tmp_path / "resnet" / "config.json").write_text(timm_config())
+    result = invoke(
+        "eval", "all", "--data-dir", data, "--resnet50", tmp_path / "resnet",
+        "--figures", out, "-f", "json",
+    )  # fmt: skip
+    assert result.exit_code == 1, result.output
+    assert "fer2013" in result.stderr
+    found = {one["data"]["key"]: one for one in json.loads(result.stdout)}
+    assert set(found) == {"caltech101", "gtsrb"}
+    for one in found.values():
+        assert one["baseline"]["versus"]["first"] == "ResNet-50 probe"
+    # Figure 5 shows the difference measured here, not one with the paper's value of the probe.
+    numbers = json.loads((out / "figures.json").read_text())["figure5"]
+    assert {row["kind"] for row in numbers} == {0}
+    for row in numbers:
+        one = next(o for o in found.values() if o["data"]["title"] == row["name"])
+        assert row["value"] == pytest.approx(-100 * one["baseline"]["versus"]["difference"])
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["paper"] is not None
+    assert (out / "index.html").is_file()
+    assert {f"{key}.html" for key in found} <= {path.name for path in out.iterdir()}

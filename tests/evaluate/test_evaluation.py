@@ -15,6 +15,7 @@ import keshin
 from keshin.errors import DataError
 from keshin.evaluate import Answers, Captioned, Labelled, assess, read_evaluation, trust
 from keshin.evaluate.evaluation import evaluate, same_question
+from keshin.evaluate.reporting.report import render
 from keshin.evaluate.sources import Choices, open_pictures
 
 COLOURS = {"cat": (220, 30, 30), "dog": (30, 220, 30), "red_bird": (30, 30, 220)}
@@ -148,6 +149,32 @@ def judged(cosines, targets, names):
     data = Labelled([b""] * len(targets), np.asarray(targets), tuple(names))
     answers = Answers(data, np.zeros((len(targets), 2), np.float32), cosines.astype(np.float32), ())
     return assess.judge(answers, 20.0)
+
+
+def test_captions_are_limited_with_their_pictures(model, folder):
+    pictures = sorted(folder.rglob("*.png"))[:9]
+    owners = np.repeat(np.arange(9), 2)
+    data = Captioned(pictures, tuple(f"a photo, number {n}" for n in range(18)), owners)
+    found = keshin.evaluate(model, data, limit=4)
+    assert (found.data.pictures, found.data.limited) == (4, True)
+    assert len(found.prompts.names) == 8
+    assert found.data.digest == keshin.evaluate(model, data, limit=4).data.digest
+    assert found.data.digest != keshin.evaluate(model, data, limit=4, seed=1).data.digest
+    assert "found more easily" in render(found)
+    assert not keshin.evaluate(model, data, limit=9).data.limited
+
+
+def test_scores_and_risk_have_intervals(model, folder):
+    found = keshin.evaluate(model, folder)
+    (low, high), area = found.calibration.interval, found.risk_area
+    assert low <= found.calibration.corrected <= high
+    assert area.best <= area.value
+    assert area.low <= area.value <= area.high
+    assert all(p.low <= p.risk <= p.high for p in found.risk)
+    page = render(found)
+    assert "AURC" in page
+    assert "95 % interval [" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "area under the curve" in found.to_csv()
 
 
 def test_a_wrong_order_of_the_labels_alarms():

@@ -10,7 +10,7 @@ import keshin
 from fine_pictures import COLOURS, picture, write_classes
 from keshin.core.checkpoint import load_checkpoint
 from keshin.errors import DataError
-from keshin.finetune import PLANS, Plan, read_result, running, trials
+from keshin.finetune import Plan, read_result, running, trials
 from keshin.finetune.material import open_material
 
 SHORT = {
@@ -74,7 +74,7 @@ def test_a_tuned_model_is_an_ordinary_checkpoint(model, folder, tmp_path, monkey
     monkeypatch.setattr(trials, "SHARES", (1.0,))
     out = tmp_path / "out"
     result = keshin.finetune(
-        model, folder, out, methods=["full"], plans={"full": PLANS["full"]}, may_forget=None,
+        model, folder, out, methods=["full"], plans={"full": Plan(rate=1e-3, epochs=1, batch=12, least_steps=25)}, may_forget=None,
         test=folder,
     )  # fmt: skip
     assert result.chosen == "full"
@@ -105,13 +105,14 @@ def test_the_guard_takes_the_model_back_when_the_anchor_falls(model, folder, tmp
     if len(list(anchor.iterdir())) < 2:
         (anchor / "dog").mkdir(exist_ok=True)
         picture((0, 0, 0), 3).save(anchor / "dog" / "x.png")
-    options = {"methods": ["full"], "plans": {"full": PLANS["full"]}, "anchor": anchor}
+    quick = Plan(rate=1e-3, epochs=1, batch=12, least_steps=25)
+    options = {"methods": ["full"], "plans": {"full": quick}, "anchor": anchor}
     free = keshin.finetune(model, folder, may_forget=None, **options)
     kept = keshin.finetune(model, folder, may_forget=1.0, **options)
     assert free.anchor.lost > 5
     assert kept.anchor.lost <= 1.0
     assert (kept.share or 0) < free.share
-    assert kept.anchor.before == free.anchor.before == 1.0 or kept.anchor.before > 0.9
+    assert kept.anchor.before == free.anchor.before > 0.9
 
 
 def test_an_interrupted_run_goes_on(model, folder, tmp_path, monkeypatch):

@@ -13,7 +13,9 @@ pytest.importorskip("sklearn")
 from scipy import stats
 
 from keshin.statistics.calibration import ece
+from keshin.statistics.declining import risk_coverage
 from keshin.statistics.influence import mean_study
+from keshin.statistics.intervals import Interval
 from keshin.statistics.metrics import accuracy, balanced_accuracy, measure, measured
 from keshin.statistics.uncertainty import bootstrap, compare, mcnemar
 
@@ -221,3 +223,67 @@ def test_correction_takes_the_noise_out(gap):
         corrected.append(found.corrected)
     print(f"true {gap}: ECE {np.mean(plain):.4f}, corrected {np.mean(corrected):.4f}")
     assert abs(np.mean(corrected) - gap) < abs(np.mean(plain) - gap) + 0.004
+
+
+def certain(rng, count):
+    """Confidences, what each is worth, and sums over a large draw of the same: the truth."""
+    a, b = rng.uniform(0.8, 6, 2)
+    slope, shift = rng.uniform(0.3, 2.5), rng.normal() / 2 * (rng.random() < 0.6)
+    if rng.random() < 0.15:
+        slope, shift = 1.0, 0.0  # perfectly calibrated
+
+    def worth(c):
+        return 1 / (1 + np.exp(-(slope * np.log(c / (1 - c)) + shift)))
+
+    drawn = 0.01 + 0.98 * rng.beta(a, b, count)
+    many = np.sort(0.01 + 0.98 * rng.beta(a, b, 60_000))
+    return drawn, rng.random(count) < worth(drawn), many, worth(many)
+
+
+def of_calibration_error(rng):
+    confidence, right, many, worth = certain(rng, int(10 ** rng.uniform(2.3, 3.5)))
+    found = ece(confidence, right, seed=int(rng.integers(2**31)))
+    truth = np.abs((worth - many).reshape(found.bins, -1).mean(axis=1)).mean()
+    return Interval(found.corrected, found.lowest, found.highest, ""), truth
+
+
+def of_risk_area(rng):
+    confidence, right, _, worth = certain(rng, int(10 ** rng.uniform(1.7, 3.4)))
+    found = risk_coverage(confidence, right)
+    wrong = 1 - worth[::-1]
+    truth = (wrong.cumsum() / np.arange(1, len(wrong) + 1)).mean()
+    return Interval(found.area, found.area_low, found.area_high, ""), truth
+
+
+SEVERAL = {of_calibration_error: (1, 2, 3), of_risk_area: (1, 2, 3)}
+several = pytest.mark.parametrize("case", SEVERAL, ids=lambda case: case.__name__)
+
+
+@several
+def test_of_scores_covers_about(case):
+    assert 0.86 <= share_inside(case, 60, 4) <= 1
+
+
+@pytest.mark.slow
+@several
+def test_of_scores_covers_94_to_96_in_100(case):
+    """Over all seeds together: a single one of 2,000 cases is off by half a point by chance."""
+    found = [share_inside(case, 2000, seed) for seed in SEVERAL[case]]
+    print(f"{case.__name__}: {', '.join(f'{100 * one:.2f} %' for one in found)}")
+    assert 0.94 <= np.mean(found) <= 0.96
+
+
+def test_intervals_of_groups_are_wider_and_hold_the_value():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 20)
+    confidence = rng.uniform(0.3, 0.9, 600)
+    right = np.repeat(rng.random(30) < 0.5, 20)  # whole groups are right or wrong
+    plain, together = ece(confidence, right), ece(confidence, right, groups=groups)
+    assert together.highest > plain.highest
+    a, b = risk_coverage(confidence, right), risk_coverage(confidence, right, groups)
+    assert b.area_high - b.area_low > a.area_high - a.area_low
+    assert (b.low <= b.risk).all()
+    assert (b.risk <= b.high).all()
+    perfect = risk_coverage(confidence, np.ones(600, bool))
+    assert perfect.area == 0
+    assert 0 < perfect.area_high < 0.05

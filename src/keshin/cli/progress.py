@@ -66,7 +66,7 @@ def _began(record: Record, steps: int) -> str:
 
 
 def _validated(record: Record, steps: int) -> str:
-    values = (f"{k.replace('_', ' ')} {v:.4f}" for k, v in record.items() if isinstance(v, float))
+    values = (f"{k} {v:.4f}" for k, v in record.items() if isinstance(v, float))
     return f"{_place(record, steps)} validation: " + ", ".join(values)
 
 

@@ -202,7 +202,7 @@ class TableReport:
                     f"{answer.cosine:.3f}",
                 )
         if self.rows:
-            _console(self.stream).print(table)
+            console(self.stream).print(table)
         for _, error in self.failed:
             self.errors.write(error + "\n")
 
@@ -286,7 +286,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
         table.add_column(name, justify="right" if isinstance(value, int) else "left")
     for row in rows:
         table.add_row(*map(_shown, row.values()))
-    _console(stream).print(table)
+    console(stream).print(table)
 
 
 def print_facts(facts: Mapping[str, Any], stream: TextIO) -> None:
@@ -296,7 +296,7 @@ def print_facts(facts: Mapping[str, Any], stream: TextIO) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, value in _flat(facts):
         table.add_row(name, _shown(value))
-    _console(stream).print(table)
+    console(stream).print(table)
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -320,7 +320,8 @@ def _shown(value: object) -> Text:
     return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
-def _console(stream: TextIO) -> Console:
+def console(stream: TextIO) -> Console:
+    """A screen for people; a pipe has no width."""
     from rich.console import Console
 
     console = Console(file=stream, highlight=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from keshin.cli.planning import plan_options, print_plan, refuse_without_plan
 from keshin.errors import require
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), help="PyTorch's threads.")
 @click.option("--device", help="cpu, cuda, mps, ... [the recipe's].")
 @click.option("--tensorboard", is_flag=True, default=None, help="Write for TensorBoard too.")
+@plan_options
 def train(
     recipe: Path,
     output: Path | None,
@@ -29,6 +31,8 @@ def train(
     threads: int | None,
     device: str | None,
     tensorboard: bool | None,
+    planned: bool,
+    **question: Any,
 ) -> None:
     """Train a CLIP from image-text pairs, as RECIPE (a TOML file) says.
 
@@ -42,7 +46,10 @@ def train(
         keshin train recipes/mini/recipe.toml --output runs/mini
         keshin classify photo.jpg --labels "cat, dog" --model runs/mini/model
         torchrun --nproc-per-node 8 -m keshin train recipe.toml
+        keshin train recipe.toml --plan --samples 400M --devices 256 --price 2.5
     """
+    if not planned:
+        refuse_without_plan(question)
     require("torch", extra="train")
     from msgspec.structs import replace
 
@@ -55,6 +62,9 @@ def train(
     changes = {"threads": threads, "device": device, "tensorboard": tensorboard}
     how = replace(plan.run, **{k: v for k, v in changes.items() if v is not None})
     plan = replace(plan, run=how)
+    if planned:
+        print_plan(plan, question)
+        return
     folder = output or Path("runs") / plan.name
     if is_first():
         _keep(recipe, folder)

@@ -59,7 +59,7 @@ def probe(
         scores, strength, trained = _in_halves(features.vectors, data.take(rows), metric, seed)
         said = (
             "No training split: each half of these pictures was answered by a probe trained on the "
-            "other half; C by the paper's search on a fifth of that half."
+            "other half; C by a sweep over the paper's strengths on a fifth of that half."
         )
     else:
         seen = extract(source, training.data, kind="probe", cache=cache, progress=progress)
@@ -67,7 +67,10 @@ def probe(
             seen.vectors, training.data.targets[seen.rows], features.vectors, data, metric, seed
         )
         trained = len(seen)
-        said = f"Trained on {training.said}; C by the paper's search on a fifth of them."
+        said = (
+            f"Trained on {training.said}; C by a sweep over the paper's strengths on a fifth of "
+            "them."
+        )
     groups = None if data.groups is None else data.groups[rows]
     zero = judged.scores[rows]
     versus = compare(metric, targets, scores, zero, groups=groups)

@@ -91,7 +91,7 @@ def captions_limited_to(data: Captioned, wanted: Choices) -> tuple[Captioned, bo
         pictures=[data.pictures[row] for row in rows],
         captions=tuple(data.captions[row] for row in kept),
         picture_of=place[data.picture_of[kept]],
-        ids=None if data.ids is None else tuple(data.ids[row] for row in rows),
+        ids=tuple(data.ids[row] for row in rows) if data.ids else (),
     )
     return part, True
 

@@ -44,6 +44,12 @@ def disagreements() -> Mapping[str, str]:
     return found
 
 
+def training() -> list[dict[str, Any]]:
+    """The runs of which the paper says what they took (section 2.5), with their towers."""
+    found: list[dict[str, Any]] = _table()["training"]
+    return found
+
+
 def _row(table: str, model: str) -> dict[str, float]:
     rows: dict[str, list[float]] = _table()[table]
     if model not in rows:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from keshin.classify import Head
 from keshin.errors import DataError
-from keshin.evaluate.probes.few_shot import GRID, ONE_SHOT, TOLERANCE, Text, lowest
+from keshin.evaluate.probes.few_shot_fit import GRID, ONE_SHOT, TOLERANCE, Text, lowest
 from keshin.evaluate.probes.logistic import Rotated, Solution, Targets, rotate, solve
 from keshin.finetune.folds import assign
 

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from keshin.encode.encoder import Encoder
-from keshin.evaluate.probes.few_shot import Text
+from keshin.evaluate.probes.few_shot_fit import Text
 from keshin.finetune.choice import Way
 from keshin.finetune.diagnosis import Trace
 from keshin.finetune.heads import Linear, fit

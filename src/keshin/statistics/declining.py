@@ -20,6 +20,8 @@ from keshin.statistics.intervals import (
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+LEAST = 5.0
+"""Degrees of freedom where no answer is wrong; chosen by simulation, as the rest of the form."""
 ONE_SIDED = 1.6448536269514722
 """The normal distribution's quantile of 95 %."""
 
@@ -164,7 +166,7 @@ def _area_bounds(
 
     With u the share of pictures that are at least as sure, the area is the mean of
     ``wrong * ln(1/u)``. A picture adds its own term, and it moves u of all that are less sure. The
-    degrees of freedom are the wrong answers, or the right ones if they are fewer.
+    degrees of freedom are the wrong answers, or the right ones if they are fewer, and ``LEAST``.
     """
     count = len(even)
     miss = np.diff(np.r_[0.0, even])
@@ -173,7 +175,7 @@ def _area_bounds(
     influence = -miss * np.log(place) - later + errors / count
     influence = (influence - influence.mean()) / count
     fewer = float(min(errors, count - errors))
-    variance, degrees = float(np.square(influence).sum()), max(fewer, 1.0)
+    variance, degrees = float(np.square(influence).sum()), fewer + LEAST
     if groups is not None and len(np.unique(groups)) > 1:
         together, behind = clustered(influence, np.asarray(groups)[order])
         variance, degrees = max(variance, together), min(degrees, behind)

@@ -40,7 +40,7 @@ def gap_bounds(gaps: FloatArray, shares: FloatArray, noise: FloatArray) -> tuple
         return float(np.quantile(np.abs(moved + noise) @ shares, at))
 
     def shrunk(by: float) -> FloatArray:
-        return np.copysign(np.maximum(np.abs(gaps) - by * pull, 0), gaps)
+        return np.asarray(np.copysign(np.maximum(np.abs(gaps) - by * pull, 0), gaps))
 
     def scaled(by: float) -> FloatArray:
         return gaps * by

@@ -27,10 +27,8 @@ from keshin.train.features import Features, Vector, key_of
 from keshin.train.matching import Identities, identity
 from keshin.train.order import Extent, Order, Place, even_pieces
 from keshin.train.pairs import Pair, Pairs, open_source
+from keshin.train.pixels import Box, resized
 from keshin.train.recipe import AugmentPart, DistillPart, Recipe, Source
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +206,8 @@ def augmented(
     if rng.random() < augment.blur:
         share = rng.uniform(1 / 3, 1)
         small = max(1, round(width * share)), max(1, round(height * share))
-        image, box = image.resize(small, Image.Resampling.BICUBIC, box), None
-    image = image.resize((width, height), Image.Resampling.BICUBIC, box)
+        image, box = resized(image, small, box), None
+    image = resized(image, (width, height), box)
     if rng.random() < augment.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if augment.colour:

@@ -67,11 +67,19 @@ class Run:
         return max(1, int(pairs / optim.batch_size))
 
 
-def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
-    """Open the data, learn or load the tokenizer, make the model and the optimiser."""
-    if recipe.run.threads:
-        torch.set_num_threads(recipe.run.threads)
-    torch.manual_seed(recipe.run.seed)
+@dataclass(frozen=True)
+class Opened:
+    """What a recipe says, as far as it takes no weights: data, tokenizer and fact sheet."""
+
+    pool: Pool
+    tokenizer: Tokenizer
+    config: Config
+    start: Checkpoint | None
+    """The checkpoint that the run begins with."""
+
+
+def open_recipe(recipe: Recipe) -> Opened:
+    """Open the data, learn or load the tokenizer, and write the fact sheet."""
     pool = Pool(recipe)
     text = recipe.model.text
     start = load_checkpoint(Path(recipe.model.init)) if recipe.model.init else None
@@ -89,31 +97,35 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
         licence=recipe.licence,
         source=recipe.source,
     )
-    named = recipe.run.device
-    device = torch.device(best_device() if named == "auto" else named)
+    return Opened(pool, tokenizer, config, start)
+
+
+def prepare(
+    recipe: Recipe, output: Path, world: World = ALONE, opened: Opened | None = None
+) -> Run:
+    """Open the data unless it is, make the model and the optimiser; writes nothing."""
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    torch.manual_seed(recipe.run.seed)
+    opened = open_recipe(recipe) if opened is None else opened
+    pool, tokenizer, config, start = opened.pool, opened.tokenizer, opened.config, opened.start
+    device = device_of(recipe)
     if device.type == "cuda" and world.size > 1:
         device = torch.device("cuda", world.local)
+    taken = recipe.model.init_towers
     model = CLIP(config) if start is None else _started(config, start, taken)
     if start is None or taken == TEXT:
         begin_small(model, recipe)
     # Convolutions are faster with the colours last, but PyTorch cannot cut such weights.
     order = torch.contiguous_format if recipe.run.shard else torch.channels_last
     model = model.to(device, memory_format=order)  # type: ignore[call-overload]
-    if recipe.run.recompute:
-        model.recompute()
-    if recipe.augment.patch_dropout and not model.leave_out_patches(recipe.augment.patch_dropout):
-        raise RecipeError(
-            f"augment.patch_dropout is {recipe.augment.patch_dropout}, but this image tower "
-            f"({config.vision.__struct_config__.tag}) has no patches to leave out. Set it to 0."
-        )
+    set_up(model, recipe)
     held = lock(model, recipe.lock)
     concepts = Concepts(recipe.distill) if recipe.distill else None
     head = None
     if concepts is not None and concepts.recipe.head:
         head = nn.Linear(config.embed_dim, concepts.classes).to(device)
-    # Recomputation must meet the same kernel again, and it happens outside of the forward pass.
-    plain = device.type == "cpu" and not recipe.run.recompute
-    both = Towers(model, head, plain=plain)
+    both = Towers(model, head, plain=plain_attention(recipe, device))
     towers = shared(both, device, world, pieces=recipe.run.shard)  # replaces the parameters
     average = WeightAverage(model, recipe.optim.average) if recipe.optim.average else None
     state = State(model, make_optimizer(both, recipe.optim), average, head)
@@ -124,6 +136,30 @@ def prepare(recipe: Recipe, output: Path, world: World = ALONE) -> Run:
         precision = str(half.fast_dtype) if half._enabled else "float32"
         pool.kept = Features(folder_of(recipe, model, precision), config.embed_dim)
     return run
+
+
+def set_up(model: CLIP, recipe: Recipe) -> None:
+    """What a recipe asks of the towers while they learn: recomputation, patches left out."""
+    if recipe.run.recompute:
+        model.recompute()
+    if recipe.augment.patch_dropout and not model.leave_out_patches(recipe.augment.patch_dropout):
+        raise RecipeError(
+            f"augment.patch_dropout is {recipe.augment.patch_dropout}, but this image tower "
+            f"({recipe.model.vision.__struct_config__.tag}) has no patches to leave out. "
+            "Set it to 0."
+        )
+
+
+def plain_attention(recipe: Recipe, device: torch.device) -> bool:
+    """See ``Towers.plain``. Recomputation must meet the same kernel again, and it happens outside
+    of the forward pass, so it takes the fused one."""
+    return device.type == "cpu" and not recipe.run.recompute
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device that a recipe names, or the best one here."""
+    named = recipe.run.device
+    return torch.device(best_device() if named == "auto" else named)
 
 
 def _tokenizer(recipe: Recipe, pool: Pool) -> Tokenizer:

@@ -29,11 +29,15 @@ def shard(towers: nn.Module, device: torch.device, world: World) -> nn.Module:
     Single numbers (the logit scale and bias) cannot be cut and stay whole.
     """
     mesh = init_device_mesh(device.type, (world.size,))
-    for module in towers.modules():
-        if isinstance(module, ResidualBlock | PostNormBlock):
-            fully_shard(module, mesh=mesh)
+    for block in blocks(towers):
+        fully_shard(block, mesh=mesh)
     fully_shard(towers, mesh=mesh, ignored_params=set(scalars(towers)))
     return towers
+
+
+def blocks(towers: nn.Module) -> list[nn.Module]:
+    """The blocks that are put together one by one."""
+    return [m for m in towers.modules() if isinstance(m, ResidualBlock | PostNormBlock)]
 
 
 def scalars(towers: nn.Module) -> list[nn.Parameter]:

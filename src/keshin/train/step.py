@@ -17,6 +17,7 @@ from keshin.train.loss import contrastive, distillation, sigmoid
 from keshin.train.matching import Targets, match
 from keshin.train.optim import learning_rate
 from keshin.train.passes import Features, Part, Passes, autocast, split, text_groups
+from keshin.train.pixels import normalised
 from keshin.train.run import Run
 from keshin.train.sharding import clip
 from keshin.train.trouble import note_trouble
@@ -126,8 +127,7 @@ def _normalised(run: Run, pixels: Tensor) -> Tensor:
     """What the image tower sees of (n, 3, h, w) bytes."""
     facts = run.config.preprocess
     mean, std = (torch.tensor(v, device=run.device).view(3, 1, 1) for v in (facts.mean, facts.std))
-    values = (pixels.to(run.device).float() / 255 - mean) / std
-    return values.contiguous(memory_format=torch.channels_last)
+    return normalised(pixels.to(run.device), mean, std)
 
 
 def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
@@ -136,8 +136,10 @@ def look_up(run: Run, batch: Batch, kept: Kept) -> Tensor:
     if missing and store is not None:
         found = []
         with torch.no_grad(), autocast(run.recipe.run.precision, run.device):
-            for some in batch.pixels.split(run.recipe.optim.micro_batch or len(missing)):
-                found.append(run.state.model.image_features(_normalised(run, some)).float().cpu())
+            at_once = run.recipe.optim.micro_batch or len(missing)
+            for top in range(0, len(missing), at_once):
+                pixels = _normalised(run, batch.pixels[top : top + at_once])
+                found.append(run.state.model.image_features(pixels).float().cpu())
         keys = [kept.keys[row] for row in missing]
         store.add(keys, torch.cat(found).numpy())
         vectors = vectors.copy()

@@ -9,6 +9,7 @@ pytest.importorskip("sklearn")
 from keshin.errors import DataError
 from keshin.evaluate.probes.few_shot import Examples, Text, few_shot, shuffled
 from keshin.evaluate.probes.few_shot_curve import Curve, Resampled, overtaken
+from keshin.evaluate.probes.few_shot_fit import ONE_SHOT, lowest
 
 CLASSES, WIDTH = 4, 12
 
@@ -68,7 +69,7 @@ def test_started_from_text_it_begins_near_zero_shot():
 
 
 def test_held_back_entirely_it_is_zero_shot_itself(monkeypatch):
-    monkeypatch.setitem(few_shot.__globals__["ONE_SHOT"], "text", 1e-9)
+    monkeypatch.setitem(ONE_SHOT, "text", 1e-9)
     found = curve(start="text", text=text(noise=0.8), sizes=(1,), full=False)
     assert set(found.points[0].values) == {found.zero_shot.value}
     assert found.overtakes.examples == 1
@@ -161,3 +162,17 @@ def test_what_makes_no_sense_is_said():
     flat = Examples(np.ones((8, WIDTH), np.float32), np.arange(8) % 4)
     with pytest.raises(DataError, match="same features"):
         few_shot(flat, test, CLASSES, draws=1)
+
+
+@pytest.mark.parametrize("least", range(7))
+@pytest.mark.parametrize("start", range(7))
+def test_downhill_from_anywhere_is_the_least_of_all(least, start):
+    tried = []
+
+    def loss(place):
+        tried.append(place)
+        return float(abs(place - least))
+
+    assert lowest(loss, 7, start) == least
+    assert len(tried) == len(set(tried))
+    assert len(tried) <= abs(start - least) + 3

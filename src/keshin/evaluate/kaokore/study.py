@@ -38,6 +38,7 @@ from keshin.evaluate.kaokore.zero_shot import (
 from keshin.evaluate.sets.kaokore.faces import Faces
 from keshin.evaluate.sets.kaokore.reader import targets
 from keshin.facts import kaokore as facts
+from keshin.statistics.figure import Figure
 
 if TYPE_CHECKING:
     from keshin.evaluate.kaokore.finetuned import Finetuned
@@ -239,7 +240,7 @@ def untouched_words(material: Material, language: str) -> list[Found]:
     return found
 
 
-def gain(material: Material, method: Found, other: Found) -> c.Figure:
+def gain(material: Material, method: Found, other: Found) -> Figure:
     """How much more area a method has than another on unseen works."""
     rows = material.seen
     known = material.targets("incarnation")[rows]

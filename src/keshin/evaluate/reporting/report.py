@@ -8,7 +8,7 @@ from typing import Any
 
 from keshin.evaluate.reporting import charts, confusion
 from keshin.evaluate.reporting.paper import PaperResult, paper_results
-from keshin.evaluate.reporting.summary import cautions, metric_name, summary
+from keshin.evaluate.reporting.summary import cautions, metric_name, summary, trust_said
 from keshin.evaluate.reporting.words import words_of
 from keshin.evaluate.results import Difference, Evaluation
 from keshin.pages import page
@@ -44,6 +44,7 @@ def render(one: Evaluation, *, language: str = "en") -> str:
         charts=drawn,
         summary=summary(one, words),
         cautions=cautions(one, words),
+        trust=trust_said(one, words),
         key_figures=_highlights(one, words),
         measures=_measures(one, words),
         comparisons=_comparisons(one),

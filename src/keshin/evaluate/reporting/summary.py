@@ -34,6 +34,24 @@ def cautions(one: Evaluation, words: Words) -> list[str]:
     return list(_cautions(one, words))
 
 
+def trust_said(one: Evaluation, words: Words) -> dict[str, str]:
+    """Sentences with the intervals of the calibration error and of the area under the risk."""
+    said = {}
+    found, area = one.calibration, one.risk_area
+    if found is not None and found.interval is not None and found.interval_after is not None:
+        (low, high), (low_after, high_after) = found.interval, found.interval_after
+        values = {
+            "error": found.error, "corrected": found.corrected or 0.0, "low": low, "high": high,
+            "error_after": found.error_after, "corrected_after": found.corrected_after or 0.0,
+            "low_after": low_after, "high_after": high_after,
+        }  # fmt: skip
+        said["error"] = words["error_said"].format(**{k: percent(v) for k, v in values.items()})
+    if area is not None:
+        values = {name: getattr(area, name) for name in area.__struct_fields__}
+        said["area"] = words["risk_area_said"].format(**{k: percent(v) for k, v in values.items()})
+    return said
+
+
 def _asked(one: Evaluation, words: Words) -> str:
     templates = one.prompts.templates
     return words[_kind(one)].format(
@@ -152,7 +170,7 @@ def _cautions(one: Evaluation, words: Words) -> Iterator[str]:
     if one.data.failed:
         yield words["careful_failed"].format(n=f"{one.data.failed:,}")
     if one.data.limited:
-        yield words["careful_limited"]
+        yield words["careful_limited_retrieval" if one.retrieval else "careful_limited"]
     yield from (words["careful_labels"].format(sentence=said) for said in one.warnings[:8])
     if one.model.mode != "fp32":
         yield words["careful_mode"].format(mode=one.model.mode)

@@ -76,8 +76,17 @@ def _rows(one: Evaluation) -> Iterator[tuple[object, ...]]:
     if one.calibration is not None:
         found = one.calibration
         yield "calibration", "expected calibration error", found.error
+        if found.interval is not None:
+            name = "expected calibration error without noise"
+            yield "calibration", name, found.corrected, *found.interval
         yield "calibration", "temperature", found.temperature
         yield "calibration", "expected calibration error with temperature", found.error_after
+        if found.interval_after is not None:
+            name = "expected calibration error with temperature without noise"
+            yield "calibration", name, found.corrected_after, *found.interval_after
+    if one.risk_area is not None:
+        area = one.risk_area
+        yield "risk-coverage", "area under the curve", area.value, area.low, area.high, area.chance
     if one.few_shot is not None:
         for start, curve in one.few_shot.curves.items():
             for p in curve:

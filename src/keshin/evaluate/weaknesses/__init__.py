@@ -6,7 +6,8 @@ knows the drawings, and a verdict by the rules of ``verdicts.py``. Captions and 
 tables beside the code.
 """
 
-from keshin.evaluate.weaknesses.results import Figure, Finding, LabelPair, LabelReport, Report
+from keshin.evaluate.weaknesses.results import Finding, LabelPair, LabelReport, Report
 from keshin.evaluate.weaknesses.run import weaknesses
+from keshin.statistics.figure import Figure
 
 __all__ = ["Figure", "Finding", "LabelPair", "LabelReport", "Report", "weaknesses"]

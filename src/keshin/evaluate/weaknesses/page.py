@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from keshin.evaluate.weaknesses.results import (
-    Figure,
     Finding,
     LabelReport,
     Report,
@@ -22,6 +21,7 @@ from keshin.evaluate.weaknesses.tasks import TASKS
 from keshin.evaluate.weaknesses.verdicts import bar, words
 from keshin.pages import page as pages
 from keshin.pages.drawing import Canvas, Scale, clean
+from keshin.statistics.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SIDE = 150

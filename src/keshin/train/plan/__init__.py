@@ -1,0 +1,1 @@
+"""What a run takes before it is begun: work, memory, exchanges, time and cost."""
