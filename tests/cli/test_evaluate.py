@@ -95,7 +95,7 @@ def test_list_says_what_is_here(invoke):
         (["cifar11"], "Did you mean"),
         (["all"], "None of the known data sets is here"),
         (["{folder}", "{folder}", "--report", "x.html"], "Use --figures"),
-        (["{folder}", "--language", "xx"], "no report in the language 'xx'"),
+        (["{folder}", "--language", "xx"], "'xx' is not one of 'en', 'ja'"),
     ],
 )
 def test_wrong_use_is_one_sentence(invoke, folder, arguments, said):

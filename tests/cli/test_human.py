@@ -114,7 +114,7 @@ def test_one_person_alone_has_a_report(place):
         answer_all(answers.journal(answers.join("Ann")), lambda s, q, target: target)
     found = run("report", folder, "--model", "none", "--html", "one.html")
     assert found.exit_code == 0, found.output
-    assert "1 person" in found.stdout
+    assert "rests on one person" in found.stdout
     assert "nan" not in found.stdout.lower()
     assert "nan" not in (place / "one.html").read_text(encoding="utf-8").lower()
 

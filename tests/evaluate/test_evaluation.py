@@ -203,10 +203,11 @@ def test_calibration_is_fitted_on_other_pictures():
     fair = trust.calibration(judged(logits / 20, targets, names))
     assert fair.p > 0.01
     assert fair.error < 2 * fair.chance
-    curve = trust.risk(judged(logits / 20, targets, names))
+    curve, area = trust.risk(judged(logits / 20, targets, names))
     assert len(curve) == trust.POINTS
     assert curve[-1].coverage == 1
     assert curve[9].risk < curve[-1].risk
+    assert area.low < area.value < area.high
 
 
 def test_limit_is_a_random_part_and_is_said(model, folder):

@@ -42,6 +42,7 @@ class Asked:
     resnet50: str | None
     train: str | None
     listing: bool
+    long: bool
     split: str
     like: str | None
     labels_file: Path | None
@@ -63,7 +64,7 @@ class Asked:
 def run(asked: Asked) -> int:
     """Evaluate and write; the exit code."""
     if asked.listing:
-        print_datasets(asked.data_dir, asked.form, asked.sources)
+        print_datasets(asked.data_dir, asked.form, asked.sources, long=asked.long)
         return 0
     sources = _sources(asked)
     if asked.report is not None and len(sources) > 1:
