@@ -90,6 +90,6 @@ def _windows() -> npt.NDArray[np.int64]:
         inside = (np.arange(COMPARED) + 0.5) * side / COMPARED
         for top in np.linspace(0, SIDE - side, places):
             for left in np.linspace(0, SIDE - side, places):
-                rows, columns = (np.int64(start + inside) for start in (top, left))
+                rows, columns = ((start + inside).astype(np.int64) for start in (top, left))
                 found.append((rows[:, None] * SIDE + columns[None]).ravel())
     return np.stack(found)
