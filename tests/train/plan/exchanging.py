@@ -71,9 +71,9 @@ def main() -> None:
         after = sent()
         calls = {name: count / steps for name, count in seen.items()}
         us.wait()
-        counted = json.dumps({"sent": (after - before) / steps, "calls": calls})
+        found = json.dumps({"sent": (after - before) / steps, "calls": calls})
         # One write: processes share the pipe, and print sends the end of the line apart.
-        os.write(sys.stdout.fileno(), f"COUNTED {counted}\n".encode())
+        os.write(sys.stdout.fileno(), f"COUNTED {found}\n".encode())
 
 
 if __name__ == "__main__":
