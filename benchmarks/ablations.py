@@ -84,7 +84,7 @@ class Beginning:
     steps: int
     """Of the plain run."""
     rate: float
-    """Learning rate, chosen for the plain run on one seed."""
+    """Learning rate of every method; not searched for any of them."""
     methods: tuple[Method, ...]
 
 
