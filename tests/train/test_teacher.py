@@ -137,7 +137,7 @@ def test_the_command_validates_and_prints(tmp_path: Path, run_keshin) -> None:
     done = run_keshin("train", path, "--output", tmp_path / "run", text=True)
     assert done.returncode == 0, done.stderr
     assert "is chance" in done.stderr
-    assert "own accuracy" in done.stderr
+    assert "own_accuracy" in done.stderr
     assert done.stdout.strip() == str(tmp_path / "run" / "model")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     checked = [json.loads(line) for line in lines if "own_accuracy" in line]
