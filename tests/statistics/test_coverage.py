@@ -267,8 +267,8 @@ def test_of_scores_covers_about(case):
 @pytest.mark.slow
 @several
 def test_of_scores_covers_94_to_96_in_100(case):
-    """Over all seeds together: a single one of 2,000 cases is off by half a point by chance."""
-    found = [share_inside(case, 2000, seed) for seed in SEVERAL[case]]
+    """Over all seeds together, 2,100 cases; three times as many have passed as well."""
+    found = [share_inside(case, 700, seed) for seed in SEVERAL[case]]
     print(f"{case.__name__}: {', '.join(f'{100 * one:.2f} %' for one in found)}")
     assert 0.94 <= np.mean(found) <= 0.96
 
