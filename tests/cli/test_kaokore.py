@@ -28,6 +28,7 @@ def test_another_version_is_said(tmp_path, tiny_folder):
     assert "no official version, not 1.0" in found.output.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_a_resnet50(tmp_path, tiny_folder, monkeypatch):
     """Random weights in torchvision's names, of a network as small as the loader takes."""
     torch = pytest.importorskip("torch")
